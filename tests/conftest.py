@@ -13,6 +13,11 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported anywhere
 
 import pytest
 import torch
+from hypothesis import settings
+
+# Deadlines are wall-clock time, which depends on the load of the machine.
+settings.register_profile("without_deadline", deadline=None)
+settings.load_profile("without_deadline")
 
 # The core: arithmetic, metrics, identities, file formats, and one video from end to end.
 QUICK = {

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.fuzz.mutations import mutated_files, sound_files
+from benchmarks.fuzz.mutations import mutated_files, valid_files
 
 TESTS = Path(__file__).parent
 BATCH = 250
@@ -61,7 +61,7 @@ def run_batch(first, count):
 def test_unmodified_files_are_evaluated(tmp_path):
     import random
 
-    files = [json.dumps(content).encode() for content in sound_files(random.Random(0))]
+    files = [json.dumps(content).encode() for content in valid_files(random.Random(0))]
     assert outcome_of(files, tmp_path) == "evaluated"
 
 

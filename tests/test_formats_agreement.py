@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 from data_support import coco_content
 
-from benchmarks.fuzz.mutations import mutated, sound_files
+from benchmarks.fuzz.mutations import mutated, valid_files
 from queryinst_vis.data import records
 from queryinst_vis.data.coco import CocoDataset
 from queryinst_vis.data.tools.validate import validate_set
@@ -98,7 +98,7 @@ def expected(found, use):
 )
 def test_video_sets_are_accepted_exactly_if_no_error_is_found(use, function, tmp_path, monkeypatch):
     outcomes = Counter()
-    cases = mutations(lambda rng: sound_files(rng)[0], range(400), tmp_path, monkeypatch)
+    cases = mutations(lambda rng: valid_files(rng)[0], range(400), tmp_path, monkeypatch)
     for seed, path, content, found in cases:
         accepted = is_accepted(function, path, content)
         assert accepted == expected(found, use), (seed, found)

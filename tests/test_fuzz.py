@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.fuzz.__main__ import INPUTS
-from benchmarks.fuzz.blobs import spoil_bytes
-from benchmarks.fuzz.case import Case, Room
-from benchmarks.fuzz.judge import LINE, WELL, judge_end, judge_files, list_files
+from benchmarks.fuzz.blobs import corrupt_bytes
+from benchmarks.fuzz.case import Case, Context
+from benchmarks.fuzz.judge import OK, REJECTED, judge_end, judge_files, list_files
 from benchmarks.fuzz.samples import write_samples
 
 ROOT = Path(__file__).parents[1]
@@ -58,7 +58,7 @@ def test_an_input_is_a_function_of_seed_class_and_number(samples, tmp_path, name
     def make(folder, seed, number):
         folder.mkdir()
         rng = random.Random(f"{seed}/{name}/{number}")
-        case = INPUTS[name](Room(rng, seed, number, samples, folder))
+        case = INPUTS[name](Context(rng, seed, number, samples, folder))
         files = [path for path in folder.rglob("*") if path.is_file()]
         contents = {str(path.relative_to(folder)): path.read_bytes() for path in files}
         words = case.run if isinstance(case.run, list) else []
@@ -71,8 +71,8 @@ def test_an_input_is_a_function_of_seed_class_and_number(samples, tmp_path, name
 
 def test_byte_mutations_are_determined_by_the_seed():
     data = bytes(range(256)) * 20
-    spoilt = [spoil_bytes(data, random.Random(seed)) for seed in range(50)]
-    assert spoilt == [spoil_bytes(data, random.Random(seed)) for seed in range(50)]
+    spoilt = [corrupt_bytes(data, random.Random(seed)) for seed in range(50)]
+    assert spoilt == [corrupt_bytes(data, random.Random(seed)) for seed in range(50)]
     assert sum(changed != data for changed, _ in spoilt) > 40
 
 
@@ -82,10 +82,10 @@ def test_byte_mutations_are_determined_by_the_seed():
 @pytest.mark.parametrize(
     ("status", "errors", "kind"),
     [
-        (0, "", WELL),
-        (0, "queryinst-vis: warning: frames 3 to 5 are damaged\n", WELL),
-        (2, LINE_OF_ERROR, LINE),
-        (2, TRACEBACK + LINE_OF_ERROR, LINE),
+        (0, "", OK),
+        (0, "queryinst-vis: warning: frames 3 to 5 are damaged\n", OK),
+        (2, LINE_OF_ERROR, REJECTED),
+        (2, TRACEBACK + LINE_OF_ERROR, REJECTED),
     ],
 )
 def test_an_orderly_exit_is_no_fault(status, errors, kind):

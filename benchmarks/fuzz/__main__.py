@@ -31,7 +31,7 @@ from pathlib import Path
 from benchmarks.fuzz import annotations, answers, configs, folders, kills, media, tensors
 from benchmarks.fuzz.case import Maker
 from benchmarks.fuzz.commands import COMMANDS, measure
-from benchmarks.fuzz.judge import LINE, WELL, WRONG, Verdict
+from benchmarks.fuzz.judge import FAILED, OK, REJECTED, Verdict
 from benchmarks.fuzz.pool import SECONDS, Ended, run_in_forks
 from benchmarks.fuzz.session import Job, clear, import_everything, read_verdict, run_job
 
@@ -60,7 +60,7 @@ WEIGHT = {"config/key": 4}
 def main() -> int:
     """Run the fuzzer; return the exit status."""
     arguments = _parse()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # removing the folder on the way
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the folder is removed
     classes = {name: make for name, make in {**INPUTS, **KILLS}.items() if _chosen(name, arguments)}
     with _work_folder(arguments.keep) as work:
         if arguments.replay:
@@ -81,24 +81,30 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.fuzz", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("--inputs", type=int, default=2000, help="over all classes (%(default)s)")
-    parser.add_argument("--kills", type=int, default=100, help="over all commands (%(default)s)")
+    parser.add_argument("--inputs", type=int, default=2000, help="inputs in total (%(default)s)")
+    parser.add_argument("--kills", type=int, default=100, help="kills in total (%(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="number of each class's first input")
     parser.add_argument(
-        "--only", default="", help="classes, or beginnings of their names, by commas"
+        "--only", default="", help="classes or prefixes of their names, separated by commas"
     )
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument(
         "--seconds",
         type=float,
         default=SECONDS,
-        help="wall-clock time that an input may take (%(default)g); more where other programs keep "
-        f"the machine busy, for it may never take {SECONDS:g} s of processor time",
+        help="wall-clock limit per input (%(default)g); raise it on a busy machine: CPU time is "
+        f"always limited to {SECONDS:g} s",
     )
-    parser.add_argument("--replay", metavar="CLASS:NUMBER,...", help="run these; of one, show all")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="new folder for all that is made")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write every wrong input")
+    parser.add_argument(
+        "--replay",
+        metavar="CLASS:NUMBER,...",
+        help="run these inputs; a single one with its full output",
+    )
+    parser.add_argument(
+        "--keep", type=Path, metavar="DIR", help="new folder in which all files are kept"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all verdicts")
     return parser.parse_args()
 
 
@@ -150,7 +156,7 @@ def _quietly(name: str, run: partial, work: Path) -> None:
 
     [ended] = run_in_forks([(name, 300.0)], call, 1)
     if ended.status or ended.fault:
-        raise SystemExit(f"{name} cannot be prepared {ended.fault}:\n{log.read_text()}")
+        raise SystemExit(f"preparing {name} failed {ended.fault}:\n{log.read_text()}")
 
 
 def run_all(
@@ -169,16 +175,16 @@ def run_all(
         folder = place(ended.job)
         verdict = read_verdict(folder)
         if verdict is None or ended.fault:
-            verdict = verdict or Verdict(WRONG, note=_first_line(folder / "note.txt"))
+            verdict = verdict or Verdict(FAILED, note=_first_line(folder / "note.txt"))
             end = f"ended by signal {-ended.status}" if ended.status < 0 else _last_line(folder)
-            verdict.kind, verdict.faults = WRONG, [ended.fault or end, *verdict.faults]
+            verdict.kind, verdict.faults = FAILED, [ended.fault or end, *verdict.faults]
         if not keep:
             clear(folder)
         yield ended, verdict
 
 
 def _first_line(path: Path) -> str:
-    return path.read_text().partition("\n")[0] if path.exists() else "not even made"
+    return path.read_text().partition("\n")[0] if path.exists() else "not created"
 
 
 def _last_line(folder: Path) -> str:
@@ -193,29 +199,30 @@ def _report(outcomes: Iterator[tuple[Ended[Job], Verdict]], arguments: argparse.
     rows: dict[str, list[tuple[Ended[Job], Verdict]]] = defaultdict(list)
     for ended, verdict in outcomes:
         rows[ended.job.name].append((ended, verdict))
-        if verdict.kind == WRONG:
+        if verdict.kind == FAILED:
             faults = "; ".join(verdict.faults)[:300]
-            print(f"WRONG {ended.job} [{verdict.note}] {faults} {verdict.place}", flush=True)
-    heads = "".join(
-        f"{head:>8}" for head in ("inputs", WELL, LINE, WRONG, "noisy", "max s", "busy s", "MiB")
+            print(f"FAILED {ended.job} [{verdict.note}] {faults} {verdict.place}", flush=True)
+    headings = "".join(
+        f"{heading:>9}"
+        for heading in ("inputs", OK, REJECTED, FAILED, "noisy", "max s", "CPU s", "MiB")
     )
-    print(f"\n{'class':24}{heads}")
+    print(f"\n{'class':24}{headings}")
     for name, row in sorted(rows.items()):
         kinds = [verdict.kind for _, verdict in row]
-        counts = [len(row), *map(kinds.count, (WELL, LINE, WRONG))]
+        counts = [len(row), *map(kinds.count, (OK, REJECTED, FAILED))]
         counts.append(sum(bool(verdict.noise) for _, verdict in row))
-        longest = [max(e.seconds for e, _ in row), max(e.busy for e, _ in row)]
-        texts = [*(f"{n:8}" for n in counts), *(f"{seconds:8.1f}" for seconds in longest)]
-        print(f"{name:24}{''.join(texts)}{max(e.mebibytes for e, _ in row):8}")
+        longest = [max(e.seconds for e, _ in row), max(e.cpu_seconds for e, _ in row)]
+        texts = [*(f"{n:9}" for n in counts), *(f"{seconds:9.1f}" for seconds in longest)]
+        print(f"{name:24}{''.join(texts)}{max(e.mebibytes for e, _ in row):9}")
     total = [pair for row in rows.values() for pair in row]
-    wrong = [pair for pair in total if pair[1].kind == WRONG]
-    print(f"{len(total)} inputs in {time.monotonic() - begin:.0f} s, {len(wrong)} wrong")
-    if wrong:
-        print(f"again: python -m benchmarks.fuzz --seed {arguments.seed} --replay CLASS:NUMBER")
+    failed = [pair for pair in total if pair[1].kind == FAILED]
+    print(f"{len(total)} inputs in {time.monotonic() - begin:.0f} s, {len(failed)} failed")
+    if failed:
+        print(f"replay: python -m benchmarks.fuzz --seed {arguments.seed} --replay CLASS:NUMBER")
     if arguments.json is not None:
         listed = [{"input": str(ended.job), **asdict(verdict)} for ended, verdict in total]
         arguments.json.write_text(json.dumps(listed, indent=1))
-    return 1 if wrong or not total else 0
+    return 1 if failed or not total else 0
 
 
 def _named(text: str, seed: int) -> list[Job]:
@@ -226,7 +233,7 @@ def _named(text: str, seed: int) -> list[Job]:
         make = {**INPUTS, **KILLS}.get(name)
         if make is None or not number.isdecimal():
             classes = ", ".join([*INPUTS, *KILLS])
-            raise SystemExit(f"no input '{word}': CLASS:NUMBER, with one of the classes {classes}")
+            raise SystemExit(f"input '{word}': must be CLASS:NUMBER; choose from {classes}")
         jobs.append(Job(name, make, seed, int(number)))
     return jobs
 

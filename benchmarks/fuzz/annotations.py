@@ -7,10 +7,10 @@ import json
 import random
 from typing import Any
 
-from benchmarks.fuzz.case import Case, Room
+from benchmarks.fuzz.case import Case, Context
 from benchmarks.fuzz.mutations import STRANGE, mutated, mutated_bytes, slots
 
-LYING = {
+INVALID = {
     "iscrowd": ["0", "1", "true", 2, -1, 0.5],
     "category_id": ["7", 7.5, True, 10**30, -7],
     "width": [10**9, 0, -1, "96", 96.5, 97],
@@ -33,34 +33,34 @@ LYING = {
 }
 """Plausible but invalid values, by key."""
 
-NEVER = {
-    "iscrowd": LYING["iscrowd"][:3],
+ALWAYS_REJECTED = {
+    "iscrowd": INVALID["iscrowd"][:3],
     "category_id": ["7", 7.5],
     "score": ["0.5", None, float("nan"), float("inf")],
 }
 """Values that every command must reject, by key."""
 
 SCORING = ("eval-video", "eval-tracking", "eval-image", "diagnose", "compare", "train", "validate")
-"""Commands that would report wrong numbers."""
+"""Commands that compute metrics or train, for which accepted invalid values are failures."""
 
 
-def spoilt_json(content: Any, rng: random.Random) -> tuple[bytes, str, str | None]:
+def corrupt_json(content: Any, rng: random.Random) -> tuple[bytes, str, str | None]:
     """One to three errors in the structure of a JSON file, and sometimes one in its bytes.
 
     Returns:
-        The file, what was done to it, and why scoring it in silence would be wrong, if so.
+        The file, a description of its errors, and why it must be rejected, None if it need not be.
     """
-    content, notes, never = copy.deepcopy(content), [], None
+    content, notes, must_reject = copy.deepcopy(content), [], None
     for _ in range(rng.choice([1, 1, 1, 2, 3])):
         places = list(slots(content)) if isinstance(content, dict | list) else []
-        lying = [(h, k) for h, k in places if isinstance(h, dict) and k in LYING]
-        if rng.random() < 0.5 and lying:
-            key = rng.choice(sorted({k for _, k in lying}))
-            holder, key = rng.choice([(h, k) for h, k in lying if k == key])
-            holder[key] = rng.choice(LYING[key])
+        candidates = [(h, k) for h, k in places if isinstance(h, dict) and k in INVALID]
+        if rng.random() < 0.5 and candidates:
+            key = rng.choice(sorted({k for _, k in candidates}))
+            holder, key = rng.choice([(h, k) for h, k in candidates if k == key])
+            holder[key] = rng.choice(INVALID[key])
             notes.append(f"{key} = {str(holder[key])[:30]!r}")
-            if any(holder[key] is value for value in NEVER.get(key, [])):
-                never = f"{notes[-1]} is taken"
+            if any(holder[key] is value for value in ALWAYS_REJECTED.get(key, [])):
+                must_reject = f"{notes[-1]} is accepted"
         elif rng.random() < 0.1:
             content = copy.deepcopy(rng.choice(STRANGE))
             notes.append(f"the file = {str(content)[:30]!r}")
@@ -71,7 +71,7 @@ def spoilt_json(content: Any, rng: random.Random) -> tuple[bytes, str, str | Non
     if rng.random() < 0.15:
         data = mutated_bytes(data, rng)
         notes.append("bytes")
-    return data, ", ".join(notes), never if len(notes) == 1 else None
+    return data, ", ".join(notes), must_reject if len(notes) == 1 else None
 
 
 BOTH = {
@@ -80,7 +80,7 @@ BOTH = {
     "data split set.json a.json b.json --fraction 0.5": "a.json b.json",
     "data filter set.json o.json --classes box": "o.json",
     "data remap set.json o.json --map box=crate": "o.json",
-    "data merge set.json {sound} o.json": "o.json",
+    "data merge set.json {valid} o.json": "o.json",
     "data browse set.json --images {images} --out o.jpg": "o.jpg",
     "data browse set.json --images {images} --out o.mp4": "o.mp4",
     "train {config} data.train.annotations=set.json data.val.annotations=set.json "
@@ -107,58 +107,58 @@ IMAGES = {
 }
 
 RESULTS = {
-    "eval-video {sound} r.json --json n.json": "n.json",
-    "eval-video {sound} r.json --confidence 20 --per-video": "",
-    "eval-tracking {sound} r.json --json n.json": "n.json",
-    "diagnose {sound} r.json --out why": "why",
-    "compare {sound} {results} r.json --samples 20 --json n.json": "n.json",
-    "check-submission r.json {sound} --json f.json": "",
+    "eval-video {valid} r.json --json n.json": "n.json",
+    "eval-video {valid} r.json --confidence 20 --per-video": "",
+    "eval-tracking {valid} r.json --json n.json": "n.json",
+    "diagnose {valid} r.json --out why": "why",
+    "compare {valid} {results} r.json --samples 20 --json n.json": "n.json",
+    "check-submission r.json {valid} --json f.json": "",
     "zip r.json r.zip": "r.zip",
-    "convert-results r.json mots --gt {sound} --class box=1 --class crate=2 "
+    "convert-results r.json mots --gt {valid} --class box=1 --class crate=2 "
     "--class unknown=3": "mots",
-    "convert-results r.json o.json --gt {sound} --to coco-video": "o.json",
-    "data browse {sound} --images {images} --results r.json --out o.jpg": "o.jpg",
+    "convert-results r.json o.json --gt {valid} --to coco-video": "o.json",
+    "data browse {valid} --images {images} --results r.json --out o.jpg": "o.jpg",
 }
 
 FINDINGS = ["f.json", "run/*"]
 """Files that commands write despite exit status 2: findings, and training states."""
 
 
-def fill(room: Room, text: str, videos: bool) -> list[str]:
+def fill(context: Context, text: str, videos: bool) -> list[str]:
     """A command line with the paths of the valid files."""
     kind = "set" if videos else "coco"
     names = {
-        "images": room.samples / kind,
-        "sound": room.samples / kind / ("videos.json" if videos else "images.json"),
-        "results": room.samples / ("results.json" if videos else "image_results.json"),
-        "config": room.samples / ("config.yaml" if videos else "image_config.yaml"),
+        "images": context.samples / kind,
+        "valid": context.samples / kind / ("videos.json" if videos else "images.json"),
+        "results": context.samples / ("results.json" if videos else "image_results.json"),
+        "config": context.samples / ("config.yaml" if videos else "image_config.yaml"),
     }
     return [word.format(**names) for word in text.split()]
 
 
-def annotations(room: Room) -> Case:
+def annotations(context: Context) -> Case:
     """A corrupted YouTube-VIS or COCO file for every command that reads one."""
-    videos = room.random.random() < 0.6
+    videos = context.random.random() < 0.6
     name = "set/videos.json" if videos else "coco/images.json"
-    content = json.loads((room.samples / name).read_text())
-    data, note, never = spoilt_json(content, room.random)
-    (room.folder / "set.json").write_bytes(data)
+    content = json.loads((context.samples / name).read_text())
+    data, note, must_reject = corrupt_json(content, context.random)
+    (context.folder / "set.json").write_bytes(data)
     commands = {**BOTH, **(VIDEOS if videos else IMAGES)}
-    text, outputs = room.random.choice(sorted(commands.items()))
-    words = fill(room, text, videos)
-    refuse = never if any(word in SCORING for word in words[:2]) else None
-    return Case(words, f"{name}: {note}", outputs.split(), FINDINGS, refuse=refuse)
+    text, outputs = context.random.choice(sorted(commands.items()))
+    words = fill(context, text, videos)
+    must_reject = must_reject if any(word in SCORING for word in words[:2]) else None
+    return Case(words, f"{name}: {note}", outputs.split(), FINDINGS, must_reject=must_reject)
 
 
-def results(room: Room) -> Case:
+def results(context: Context) -> Case:
     """A corrupted result file for every command that reads one."""
-    videos = room.random.random() < 0.9
+    videos = context.random.random() < 0.9
     name = "results.json" if videos else "image_results.json"
-    content = json.loads((room.samples / name).read_text())
-    data, note, never = spoilt_json(content, room.random)
-    (room.folder / "r.json").write_bytes(data)
-    commands = RESULTS if videos else {"eval-image {sound} r.json --json n.json": "n.json"}
-    text, outputs = room.random.choice(sorted(commands.items()))
-    words = fill(room, text, videos)
-    refuse = never if words[0] in SCORING else None
-    return Case(words, f"{name}: {note}", outputs.split(), FINDINGS, refuse=refuse)
+    content = json.loads((context.samples / name).read_text())
+    data, note, must_reject = corrupt_json(content, context.random)
+    (context.folder / "r.json").write_bytes(data)
+    commands = RESULTS if videos else {"eval-image {valid} r.json --json n.json": "n.json"}
+    text, outputs = context.random.choice(sorted(commands.items()))
+    words = fill(context, text, videos)
+    must_reject = must_reject if words[0] in SCORING else None
+    return Case(words, f"{name}: {note}", outputs.split(), FINDINGS, must_reject=must_reject)

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from unittest import mock
 
-from benchmarks.fuzz.blobs import FOREIGN, NUMBERS, spoil_bytes
-from benchmarks.fuzz.case import Case, Room
+from benchmarks.fuzz.blobs import FOREIGN, NUMBERS, corrupt_bytes
+from benchmarks.fuzz.case import Case, Context
 from benchmarks.fuzz.media import TRACK_FILES
 
 ELSEWHERE = "192.0.2.1"  # an unassigned address for documentation (RFC 5737)
@@ -52,15 +52,15 @@ def answer(data: bytes, rng: random.Random) -> tuple[Iterator[bytes], str]:
     head = b"HTTP/1.1 200 OK\r\n"
     length = b"Content-Length: %d\r\n" % len(data)
     if kind == 0:
-        return iter([head, length, b"\r\n", data]), "sound"
+        return iter([head, length, b"\r\n", data]), "valid"
     if kind == 1:
         return iter([head, b"\r\n", data]), "no length"
     if kind == 2:
         text = rng.choice(["abc", "-1", "", "1e3", "0x10", "9" * 40, "٣", *map(str, NUMBERS)])
-        lying = f"Content-Length: {text}\r\n".encode()
-        return iter([head, lying, b"\r\n", data]), f"length {text}"
+        wrong_length = f"Content-Length: {text}\r\n".encode()
+        return iter([head, wrong_length, b"\r\n", data]), f"length {text}"
     if kind == 3:
-        return iter([head, length, b"\r\n", data[: len(data) // 2]]), "half of it"
+        return iter([head, length, b"\r\n", data[: len(data) // 2]]), "truncated"
     if kind == 4:
         status = rng.choice([204, 206, 301, 304, 400, 403, 404, 416, 429, 500, 503, 999, 42, "abc"])
         return iter([f"HTTP/1.1 {status} X\r\n\r\n".encode(), data]), f"status {status}"
@@ -76,29 +76,31 @@ def answer(data: bytes, rng: random.Random) -> tuple[Iterator[bytes], str]:
         place = rng.choice([*where, "data:,x", "gopher://127.0.0.1/x", ""])
         return iter([f"HTTP/1.1 302 X\r\nLocation: {place}\r\n\r\n".encode()]), f"to {place}"
     if kind == 6:
-        spoilt, note = spoil_bytes(data, rng)
-        size = b"Content-Length: %d\r\n" % len(spoilt)
-        return iter([head, size, b"\r\n", spoilt]), note
+        corrupted, note = corrupt_bytes(data, rng)
+        size = b"Content-Length: %d\r\n" % len(corrupted)
+        return iter([head, size, b"\r\n", corrupted]), note
     if kind == 7:
         chunks = b"%x\r\n" % len(data) + data + b"\r\n" + rng.choice([b"0\r\n\r\n", b"", b"zz\r\n"])
-        return iter([head, b"Transfer-Encoding: chunked\r\n\r\n", chunks]), "in chunks"
+        return iter([head, b"Transfer-Encoding: chunked\r\n\r\n", chunks]), "chunked"
     if kind == 8:
         return iter(
             [rng.choice([b"", b"\x00" * 100, b"HTTP", b"SSH-2.0-x\r\n", *FOREIGN.values()])]
-        ), "no HTTP"
+        ), "not HTTP"
     if kind == 9:
         fields = rng.choice(
             [b"X: " + b"y" * 70000 + b"\r\n", b"X: y\r\n" * 500, b": \r\n", b"\xff\xfe: \xff\r\n"]
         )
         return iter([head, fields, length, b"\r\n", data]), "odd headers"
     if kind == 10:
-        return iter([head, b"Content-Encoding: gzip\r\n", length, b"\r\n", data]), "said to be gzip"
+        return iter(
+            [head, b"Content-Encoding: gzip\r\n", length, b"\r\n", data]
+        ), "wrongly marked as gzip"
     if kind == 11:
-        return itertools.chain([head, b"\r\n"], _endless()), "without end"
+        return itertools.chain([head, b"\r\n"], _endless()), "endless"
     if kind == 12:
-        return _silent([head, length, b"\r\n", data[:100]]), "silent after a bit"
+        return _silent([head, length, b"\r\n", data[:100]]), "stalls after 100 bytes"
     drops = (piece for byte in data[:40] for piece in _slowly(bytes([byte])))
-    return itertools.chain([head, length, b"\r\n"], drops), "drop by drop, then cut"
+    return itertools.chain([head, length, b"\r\n"], drops), "slow, then truncated"
 
 
 def _silent(pieces: list[bytes]) -> Iterator[bytes]:
@@ -118,13 +120,13 @@ def _slowly(piece: bytes) -> Iterator[bytes]:
     time.sleep(0.02)
 
 
-def download(room: Room) -> Case:
+def download(context: Context) -> Case:
     """``weights NAME`` from a server, with leftovers of earlier runs or versions in the cache."""
     from queryinst_vis.checkpoints import catalogue
     from queryinst_vis.checkpoints import download as module
 
-    rng = room.random
-    data = (room.samples / "checkpoint" / "track_head.pth").read_bytes()
+    rng = context.random
+    data = (context.samples / "checkpoint" / "track_head.pth").read_bytes()
     digest = hashlib.sha256(data).hexdigest()
     answers, notes = [], []
     for _ in range(rng.choice([1, 1, 2])):
@@ -134,7 +136,7 @@ def download(room: Room) -> Case:
     port = serve(answers)
     name = f"fuzz-{digest[:8]}.pth"
     entry = catalogue.PublicCheckpoint(f"http://127.0.0.1:{port}/{name}", "COCO", "fuzz", "-")
-    notes.append(_leave_in_cache(room, name, data, digest))
+    notes.append(_leave_in_cache(context, name, data, digest))
 
     def run() -> int:
         from queryinst_vis import cli
@@ -150,16 +152,16 @@ def download(room: Room) -> Case:
     return Case(run, ", ".join(filter(None, notes)), ["fuzz.safetensors"], keeps, changes)
 
 
-def _leave_in_cache(room: Room, name: str, data: bytes, digest: str) -> str:
-    rng, part = room.random, room.folder / f"{name}.part"
+def _leave_in_cache(context: Context, name: str, data: bytes, digest: str) -> str:
+    rng, part = context.random, context.folder / f"{name}.part"
     kind = rng.randrange(8)
     if kind == 0:
         part.write_bytes(data[: rng.choice([0, 1, 1000, len(data)])])
-        return "a part is there"
+        return "partial file"
     if kind == 1:
-        (room.folder / "aim").write_bytes(b"precious")
+        (context.folder / "aim").write_bytes(b"precious")
         part.symlink_to("aim")
-        return "the part is a link"
+        return "partial file is a link"
     if kind == 2:
         texts = ["", "{", "[]", "null", "7", json.dumps({name: 5}), json.dumps({name: ""})]
         texts += [
@@ -168,19 +170,19 @@ def _leave_in_cache(room: Room, name: str, data: bytes, digest: str) -> str:
             json.dumps({name: "0" * 64}),
         ]
         text = rng.choice(texts)
-        (room.folder / "pins.json").write_text(text)
+        (context.folder / "pins.json").write_text(text)
         return f"pins {text[:20]}"
     if kind == 3:
         part.mkdir()
-        return "the part is a folder"
+        return "partial file is a folder"
     return ""
 
 
-def live(room: Room) -> Case:
+def live(context: Context) -> Case:
     """``track --live`` on a URL; FFmpeg may connect several times."""
-    rng = room.random
+    rng = context.random
     name = rng.choice(["clip.ts", "plain.mp4", "clip.mkv", "clip.avi", "clip.gif"])
-    data = (room.samples / "video" / name).read_bytes()
+    data = (context.samples / "video" / name).read_bytes()
     pieces, note = answer(data, rng)
     port = serve([pieces])
     words = [
@@ -192,8 +194,8 @@ def live(room: Room) -> Case:
         "--out",
         "out",
     ]
-    words += ["--max-frames", "20", "--weights", str(room.samples / "tiny.safetensors")]
+    words += ["--max-frames", "20", "--weights", str(context.samples / "tiny.safetensors")]
     outputs = ["out/*.mp4", *(f"out/{name}" for name in TRACK_FILES)]
-    broken = note in ("half of it", "drop by drop, then cut")
-    refuse = "the connection broke before the end that was announced" if broken else None
-    return Case(words, f"{name}: {note}", outputs, refuse=refuse, reaches=(ELSEWHERE,))
+    is_truncated = note in ("truncated", "slow, then truncated")
+    must_reject = "the connection broke before the declared length" if is_truncated else None
+    return Case(words, f"{name}: {note}", outputs, must_reject=must_reject, reaches=(ELSEWHERE,))

@@ -19,13 +19,13 @@ FOREIGN = {
     "zeros": bytes(20000),
     "deep JSON": b"[" * 50000,
 }
-"""Contents of a wrong kind."""
+"""Contents of another type."""
 
 NUMBERS = [0, 1, 2**7, 2**8 - 1, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**63]
 
 
-def spoil_bytes(data: bytes, rng: random.Random) -> tuple[bytes, str]:
-    """One to three errors in ``data``, mostly near its ends, and their names."""
+def corrupt_bytes(data: bytes, rng: random.Random) -> tuple[bytes, str]:
+    """``data`` with one to three errors, mostly near its ends, and their description."""
     if rng.random() < 0.1:
         name = rng.choice([*FOREIGN, "gzip"])
         return (gzip.compress(data, mtime=0) if name == "gzip" else FOREIGN[name]), name
@@ -36,7 +36,7 @@ def spoil_bytes(data: bytes, rng: random.Random) -> tuple[bytes, str]:
     return data, ", ".join(notes)
 
 
-def _place(data: bytes, rng: random.Random) -> int:
+def _random_offset(data: bytes, rng: random.Random) -> int:
     size = len(data)
     near = rng.random()
     if near < 0.4:
@@ -47,7 +47,7 @@ def _place(data: bytes, rng: random.Random) -> int:
 
 
 def _cut(data: bytes, rng: random.Random) -> tuple[bytes, str]:
-    at = _place(data, rng)
+    at = _random_offset(data, rng)
     return data[:at], f"cut at {at} of {len(data)}"
 
 
@@ -55,12 +55,12 @@ def _flip(data: bytes, rng: random.Random) -> tuple[bytes, str]:
     changed = bytearray(data)
     count = rng.choice([1, 1, 4, 32])
     for _ in range(count if data else 0):
-        changed[_place(data, rng)] ^= 1 << rng.randrange(8)
+        changed[_random_offset(data, rng)] ^= 1 << rng.randrange(8)
     return bytes(changed), f"{count} bits flipped"
 
 
 def _overwrite(data: bytes, rng: random.Random) -> tuple[bytes, str]:
-    at, size = _place(data, rng), rng.choice([1, 4, 16, 300, 4096])
+    at, size = _random_offset(data, rng), rng.choice([1, 4, 16, 300, 4096])
     fill = rng.choice([bytes(size), b"\xff" * size, rng.randbytes(size)])
     fill = fill[: max(0, len(data) - at)]
     return data[:at] + fill + data[at + len(fill) :], f"{len(fill)} bytes overwritten at {at}"
@@ -68,7 +68,7 @@ def _overwrite(data: bytes, rng: random.Random) -> tuple[bytes, str]:
 
 def _number(data: bytes, rng: random.Random) -> tuple[bytes, str]:
     """A wrong length, count or offset."""
-    at, width = _place(data, rng), rng.choice([1, 2, 4, 8])
+    at, width = _random_offset(data, rng), rng.choice([1, 2, 4, 8])
     order = rng.choice(["little", "big"])
     value = rng.choice(NUMBERS) % 256**width
     field = value.to_bytes(width, order)[: max(0, len(data) - at)]
@@ -76,17 +76,17 @@ def _number(data: bytes, rng: random.Random) -> tuple[bytes, str]:
 
 
 def _remove(data: bytes, rng: random.Random) -> tuple[bytes, str]:
-    at, size = _place(data, rng), rng.choice([1, 7, 188, 1000])
+    at, size = _random_offset(data, rng), rng.choice([1, 7, 188, 1000])
     return data[:at] + data[at + size :], f"{size} bytes lost at {at}"
 
 
 def _repeat(data: bytes, rng: random.Random) -> tuple[bytes, str]:
-    at, size = _place(data, rng), rng.choice([1, 8, 500, 5000])
+    at, size = _random_offset(data, rng), rng.choice([1, 8, 500, 5000])
     return data[: at + size] + data[at:], f"{size} bytes twice at {at}"
 
 
 def _insert(data: bytes, rng: random.Random) -> tuple[bytes, str]:
-    at, size = _place(data, rng), rng.choice([1, 3, 64, 2000])
+    at, size = _random_offset(data, rng), rng.choice([1, 3, 64, 2000])
     return data[:at] + rng.randbytes(size) + data[at:], f"{size} bytes too many at {at}"
 
 

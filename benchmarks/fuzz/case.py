@@ -10,7 +10,7 @@ from typing import Any
 
 
 @dataclass
-class Room:
+class Context:
     """The context in which a case is made.
 
     Attributes:
@@ -43,13 +43,13 @@ class Case:
             may return an exit status.
         note: short description of the errors in the input.
         outputs: files or folders (or patterns) that a successful run writes.
-        keeps: patterns of files that a failed run may leave, too.
+        keeps: patterns of files that a failed run may also leave.
         changes: patterns of existing files that may change.
-        refuse: reason why success would be wrong; None if success is allowed.
-        memory: memory limit in MiB, for small files that claim to be large.
+        must_reject: why the input must be rejected; None if success is allowed.
+        memory: memory limit in MiB, for small files that declare large sizes.
         check: checks the outputs of a successful run; returns a description of the error, or None.
-        reaches: other machines that it may contact, because the server named by the user redirects
-            to them.
+        reaches: other hosts that may be contacted, since the server given by the user redirects to
+            them.
     """
 
     run: list[str] | Callable[[], Any]
@@ -57,11 +57,11 @@ class Case:
     outputs: list[str] = field(default_factory=list)
     keeps: list[str] = field(default_factory=list)
     changes: list[str] = field(default_factory=list)
-    refuse: str | None = None
+    must_reject: str | None = None
     memory: int | None = None
     check: Callable[[], str | None] | None = None
     reaches: tuple[str, ...] = ()
 
 
-Maker = Callable[[Room], Case]
-"""Makes the input of a class in an empty folder."""
+Maker = Callable[[Context], Case]
+"""Creates an input of a class in an empty folder."""

@@ -10,8 +10,8 @@ from typing import Any, get_type_hints
 
 import yaml
 
-from benchmarks.fuzz.blobs import spoil_bytes
-from benchmarks.fuzz.case import Case, Room
+from benchmarks.fuzz.blobs import corrupt_bytes
+from benchmarks.fuzz.case import Case, Context
 from queryinst_vis.config import Config
 
 VALUES: list[Any] = [
@@ -26,7 +26,7 @@ NUMBERS = {"NAN": float("nan"), "INF": float("inf"), "-INF": -float("inf")}
 ENDLESS = {"train.max_steps", "train.accumulate"}
 """Keys whose large values legitimately cause endless runs."""
 
-NEEDLESS = {"train.precision", "inference.compile"}
+SKIPPED = {"train.precision", "inference.compile"}
 """Keys whose valid values compile for a minute or are irrelevant here."""
 
 
@@ -64,29 +64,31 @@ def schema(kind: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _combinations() -> list[tuple[str, Any]]:
-    keys = [key for key in schema(Config) if key not in NEEDLESS]
+    keys = [key for key in schema(Config) if key not in SKIPPED]
     pairs = [(key, value) for key in keys for value in VALUES]
     large = [10**9, 10**19]
     return [(key, value) for key, value in pairs if not (key in ENDLESS and value in large)]
 
 
-def key_and_value(room: Room) -> Case:
+def key_and_value(context: Context) -> Case:
     """One key with one value, in the file or on the command line.
 
     Consecutive numbers enumerate all pairs before repeating any.
     """
     pairs = _combinations()
     step = next(s for s in range(len(pairs) * 618 // 1000, len(pairs)) if gcd(s, len(pairs)) == 1)
-    key, value = pairs[(room.number * step + 7919 * room.seed) % len(pairs)]
-    note, refuse = f"{key} = {value!r}", None
+    key, value = pairs[(context.number * step + 7919 * context.seed) % len(pairs)]
+    note, must_reject = f"{key} = {value!r}", None
     if isinstance(value, str) and value in NUMBERS:
         value = NUMBERS[value]
         if schema(Config)[key] in (int, float, int | None, float | None):
-            refuse = f"{key} is {value}"
-    command, config_name = _command_for(key, room.random)
-    if room.random.random() < 0.5:
-        return _run(command, config_name, {}, {key: value}, room, note, refuse)
-    return _run(command, config_name, {key: value}, {}, room, f"{note}, in the file", refuse)
+            must_reject = f"{key} is {value}"
+    command, config_name = _command_for(key, context.random)
+    if context.random.random() < 0.5:
+        return _run(command, config_name, {}, {key: value}, context, note, must_reject)
+    return _run(
+        command, config_name, {key: value}, {}, context, f"{note}, in the file", must_reject
+    )
 
 
 def _as_text(value: Any) -> str:
@@ -127,9 +129,9 @@ def _run(
     config_name: str,
     changes: dict[str, Any],
     overrides: dict[str, Any],
-    room: Room,
+    context: Context,
     note: str,
-    refuse: str | None,
+    must_reject: str | None,
 ) -> Case:
     """A command with a config, changed in the file or by overrides."""
     if command == "track":  # it reads no config file
@@ -137,26 +139,26 @@ def _run(
     elif command == "transfer-weights":  # it takes no overrides
         changes, overrides = changes | overrides, {}
     text, outputs = COMMANDS[command]
-    config = room.samples / config_name
+    config = context.samples / config_name
     if changes:
-        config = _write_changed(config, changes, room.folder)
-    words = [word.replace("CONFIG", str(config)) for word in room.words(text)]
+        config = _write_changed(config, changes, context.folder)
+    words = [word.replace("CONFIG", str(config)) for word in context.words(text)]
     typed = [f"{key}={_as_text(value)}" for key, value in overrides.items()]
     if command == "train" and "train.max_steps" not in note:
         typed.insert(0, "train.max_steps=1")
     at = 3 if command.startswith("test") else 2  # after the positional arguments, before options
     words[at:at] = typed
-    return Case(words, f"{note} ({command})", outputs.split(), ["run/*"], refuse=refuse)
+    return Case(words, f"{note} ({command})", outputs.split(), ["run/*"], must_reject=must_reject)
 
 
-def file(room: Room) -> Case:
+def file(context: Context) -> Case:
     """A config file that is corrupted, or has corrupted parents."""
-    rng = room.random
-    text = (room.samples / "config.yaml").read_text()
+    rng = context.random
+    text = (context.samples / "config.yaml").read_text()
     kind = rng.randrange(4)
-    path = room.folder / "config.yaml"
+    path = context.folder / "config.yaml"
     if kind == 0:
-        data, note = spoil_bytes(text.encode(), rng)
+        data, note = corrupt_bytes(text.encode(), rng)
         path.write_bytes(data)
     elif kind == 1:
         note, lines = rng.choice(sorted(_STRANGE_FILES.items()))
@@ -175,7 +177,7 @@ def file(room: Room) -> Case:
         ]
         base = rng.choice([*bases, "/dev/zero", {"a": 1}, ["x.yaml", 5]])
         note = f"_base_: {base}"
-        (room.folder / "a.yaml").write_text("train: {max_steps: 2}\n")
+        (context.folder / "a.yaml").write_text("train: {max_steps: 2}\n")
         path.write_text(yaml.safe_dump({"_base_": base}) + text)
     else:
         lines = text.splitlines()
@@ -186,7 +188,7 @@ def file(room: Room) -> Case:
         note, lines[at] = f"line {at}: {change}", change
         path.write_text("\n".join(lines))
     command = rng.choice(["train", "test-video", "transfer-weights"])
-    return _run(command, str(path), {}, {}, room, note, None)
+    return _run(command, str(path), {}, {}, context, note, None)
 
 
 _STRANGE_FILES = {

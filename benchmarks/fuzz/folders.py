@@ -11,31 +11,31 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.fuzz.annotations import FINDINGS, fill, spoilt_json
-from benchmarks.fuzz.blobs import spoil_bytes
-from benchmarks.fuzz.case import Case, Room
+from benchmarks.fuzz.annotations import FINDINGS, corrupt_json, fill
+from benchmarks.fuzz.blobs import corrupt_bytes
+from benchmarks.fuzz.case import Case, Context
 
 COMMANDS = {
-    "eval-video {sound} r.zip --json n.json": "n.json",
-    "check-submission r.zip {sound} --json f.json": "",
-    "eval-tracking {sound} r.zip": "",
-    "convert-results r.zip o.json --gt {sound} --to coco-video": "o.json",
-    "data validate {sound} --results r.zip": "",
-    "diagnose {sound} r.zip --out why": "why",
+    "eval-video {valid} r.zip --json n.json": "n.json",
+    "check-submission r.zip {valid} --json f.json": "",
+    "eval-tracking {valid} r.zip": "",
+    "convert-results r.zip o.json --gt {valid} --to coco-video": "o.json",
+    "data validate {valid} --results r.zip": "",
+    "diagnose {valid} r.zip --out why": "why",
 }
 
 
-def zipped(room: Room) -> Case:
+def zipped(context: Context) -> Case:
     """Zips of results that are corrupted, have wrong sizes, or contain something else."""
-    rng = room.random
-    path = room.folder / "r.zip"
-    note = _write_zip(path, (room.samples / "results.json").read_bytes(), rng)
+    rng = context.random
+    path = context.folder / "r.zip"
+    note = _write_zip(path, (context.samples / "results.json").read_bytes(), rng)
     if rng.random() < 0.5:
-        data, more = spoil_bytes(path.read_bytes(), rng)
+        data, more = corrupt_bytes(path.read_bytes(), rng)
         path.write_bytes(data)
         note = f"{note}, {more}"
     text, outputs = rng.choice(sorted(COMMANDS.items()))
-    return Case(fill(room, text, videos=True), note, outputs.split(), FINDINGS, memory=1024)
+    return Case(fill(context, text, videos=True), note, outputs.split(), FINDINGS, memory=1024)
 
 
 def _write_zip(path: Path, data: bytes, rng: random.Random) -> str:
@@ -76,7 +76,7 @@ def _write_zip(path: Path, data: bytes, rng: random.Random) -> str:
         at = raw.rfind(b"PK\x01\x02") + 24
         raw[at : at + 4] = struct.pack("<I", rng.choice([0, 1, 2**31, 2**32 - 2]))
         path.write_bytes(bytes(raw))
-        note = "the directory lies about the size"
+        note = "wrong size in the directory"
     return f"{name or 'no name'}, {note}"
 
 
@@ -96,13 +96,13 @@ CONVERTERS = {
 }
 
 
-def dataset_folder(room: Room) -> Case:
+def dataset_folder(context: Context) -> Case:
     """A folder for a converter in which one to three files are corrupted, moved or missing."""
-    rng = room.random
+    rng = context.random
     name = rng.choice(sorted(CONVERTERS))
-    data = room.folder / "data"
-    shutil.copytree(room.samples / name, data)
-    notes = [_harm_folder(data, rng) for _ in range(rng.choice([1, 1, 2, 3]))]
+    data = context.folder / "data"
+    shutil.copytree(context.samples / name, data)
+    notes = [_corrupt_folder(data, rng) for _ in range(rng.choice([1, 1, 2, 3]))]
     words = ["convert-dataset", *CONVERTERS[name]]
     if name == "mots" and rng.random() < 0.5:
         words += ["--from", "txt"]
@@ -110,7 +110,7 @@ def dataset_folder(room: Room) -> Case:
     return Case(words, f"{name}: {', '.join(notes)}", outputs)
 
 
-def _harm_folder(folder: Path, rng: random.Random) -> str:
+def _corrupt_folder(folder: Path, rng: random.Random) -> str:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     if not files:
         return "empty"
@@ -135,11 +135,11 @@ def _harm_folder(folder: Path, rng: random.Random) -> str:
         (path.parent / f"copy{rng.randrange(1000)}{rng.choice(files).suffix}").write_bytes(more)
         return f"one more beside {short}"
     if kind == 4 and path.suffix == ".json" and (content := _parsed(path)) is not None:
-        data, note, _ = spoilt_json(content, rng)
+        data, note, _ = corrupt_json(content, rng)
     elif path.suffix in (".xml", ".txt") and rng.random() < 0.8:
-        data, note = _spoil_text(path.read_text(errors="replace"), rng)
+        data, note = _corrupt_text(path.read_text(errors="replace"), rng)
     else:
-        data, note = spoil_bytes(path.read_bytes(), rng)
+        data, note = corrupt_bytes(path.read_bytes(), rng)
     path.write_bytes(data)
     return f"{short}: {note}"
 
@@ -151,7 +151,7 @@ def _parsed(path: Path) -> Any:
         return None
 
 
-def _spoil_text(text: str, rng: random.Random) -> tuple[bytes, str]:
+def _corrupt_text(text: str, rng: random.Random) -> tuple[bytes, str]:
     """Replace numbers and words of a text format, drop or repeat lines."""
     kind = rng.randrange(5)
     tokens = list(re.finditer(r"-?\d+(?:\.\d+)?|\w+", text))

@@ -1,4 +1,4 @@
-"""Judging the outcome of a command: success, one-line error, or failure."""
+"""Verdicts on the outcome of a command: success, one-line error, or failure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OURS = re.compile(
 """Messages and progress on standard error."""
 
 TRACEBACK = "Traceback (most recent call last):"
-WELL, LINE, WRONG = "well", "line", "wrong"
+OK, REJECTED, FAILED = "ok", "rejected", "failed"
 
 Files = dict[str, tuple[int, int]]
 """Size and modification time of every file below a folder."""
@@ -28,7 +28,7 @@ class Verdict:
     """The outcome of an input.
 
     Attributes:
-        kind: ``WELL`` (exit status 0, all outputs valid), ``LINE`` (2, one line) or ``WRONG``.
+        kind: ``OK`` (exit status 0, all outputs valid), ``REJECTED`` (2, one line) or ``FAILED``.
         faults: the failures.
         place: the innermost line of the package in the traceback, if there is one.
         message: the error line.
@@ -45,7 +45,7 @@ class Verdict:
 
 
 def list_files(folder: Path) -> Files:
-    """Every file below a folder."""
+    """Size and modification time of every file below a folder."""
     found = {}
     for path in folder.rglob("*"):
         if not path.is_dir():
@@ -60,22 +60,22 @@ def judge_end(status: int, errors: str, stopped: bool = False) -> Verdict:
     Args:
         status: exit status, or minus the signal's number.
         errors: standard error.
-        stopped: a signal was sent, so that 130 and 143, or 1 with a line on how to resume, do.
+        stopped: a signal was sent: 130 and 143, or 1 with a hint on how to resume, are allowed.
     """
     lines, place = _without_tracebacks(errors.splitlines())
-    ends = [line for line in lines if line.startswith(ERROR)]
-    message = ends[-1].removeprefix(ERROR) if ends else ""
+    error_lines = [line for line in lines if line.startswith(ERROR)]
+    message = error_lines[-1].removeprefix(ERROR) if error_lines else ""
     noise = next((line for line in lines if line.strip() and not OURS.search(line)), "")
-    verdict = Verdict(LINE, [], place, message, noise)
+    verdict = Verdict(REJECTED, [], place, message, noise)
     resumable = status == 1 and "--resume" in errors
     if status == 0 or (stopped and (status in (130, 143, -15, -9, -2) or resumable)):
-        verdict.kind = WELL
+        verdict.kind = OK
     elif status != 2:
         what = message or next((line for line in reversed(lines) if line.strip()), "")
         verdict.faults.append(f"status {status}: {what}")
-    elif len(ends) != 1 or lines[-1] != ends[-1]:
-        verdict.faults.append(f"status 2 with {len(ends)} error lines")
-    if status == 0 and ends:
+    elif len(error_lines) != 1 or lines[-1] != error_lines[-1]:
+        verdict.faults.append(f"status 2 with {len(error_lines)} error lines")
+    if status == 0 and error_lines:
         verdict.faults.append("status 0 with an error line")
     return verdict
 
@@ -115,7 +115,7 @@ def judge_files(before: Files, folder: Path, status: int, case: Any) -> list[str
         inside = any(fnmatch(name, pattern) or fnmatch(name, f"{pattern}/*") for pattern in allowed)
         if not inside or is_temporary(name):
             faults.append(f"left {mask_random(name)} behind")
-        elif fault := unsound(folder / name):
+        elif fault := output_error(folder / name):
             faults.append(f"{mask_random(name)}: {fault}")
     if status == 0:
         faults += [
@@ -134,7 +134,7 @@ def mask_random(name: str) -> str:
     return re.sub(r"-[a-z0-9_]{8}(?=[./]|$)", "-XXXXXXXX", name)
 
 
-def unsound(path: Path) -> str | None:
+def output_error(path: Path) -> str | None:
     """The error in an output file, by its suffix; None if it is valid."""
     try:
         return _READERS.get(path.suffix.lower(), lambda path: None)(path)
@@ -143,10 +143,10 @@ def unsound(path: Path) -> str | None:
 
 
 def _read_json(path: Path) -> str | None:
-    def refuse(text: str) -> None:
+    def reject(text: str) -> None:
         raise ValueError(f"{text} is not JSON")
 
-    json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+    json.loads(path.read_text(encoding="utf-8"), parse_constant=reject)
     return None
 
 
@@ -176,7 +176,7 @@ def _read_video(path: Path) -> str | None:
 
     with av.open(str(path), metadata_errors="replace") as container:
         frames = sum(1 for _ in container.decode(video=0))
-    return None if frames else "holds no frame"
+    return None if frames else "contains no frame"
 
 
 def _read_picture(path: Path) -> str | None:

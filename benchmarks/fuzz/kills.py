@@ -16,13 +16,13 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 
-from benchmarks.fuzz.case import Case, Maker, Room
+from benchmarks.fuzz.case import Case, Context, Maker
 from benchmarks.fuzz.commands import COMMANDS, Command
-from benchmarks.fuzz.judge import is_temporary, judge_end, list_files, mask_random, unsound
+from benchmarks.fuzz.judge import is_temporary, judge_end, list_files, mask_random, output_error
 from benchmarks.fuzz.session import ENTRY, ROOT, run_main
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGKILL]
-PATIENCE = 2 / 3  # fraction of a command's time: to end after a signal, and for the next run
+TIMEOUT = 2 / 3  # fraction of the time limit: to end after a signal, and for the next run
 IMPORTS = 1.5  # seconds for the imports of a new interpreter
 
 
@@ -30,18 +30,21 @@ def killing(name: str) -> Maker:
     """The class of kills of a command: alternating signals, every fifth in a new interpreter."""
     command = COMMANDS[name]
 
-    def make(room: Room) -> Case:
-        chosen = SIGNALS[room.number % len(SIGNALS)]
-        own = room.number % 5 == 4
-        reference = room.samples / "reference" / name
+    def make(context: Context) -> Case:
+        chosen = SIGNALS[context.number % len(SIGNALS)]
+        new_interpreter = context.number % 5 == 4
+        reference = context.samples / "reference" / name
         seconds = json.loads((reference / "seconds.json").read_text())
-        moment = room.random.uniform(0, 1.05) * seconds + (IMPORTS if own else 0)
-        note = f"{chosen.name} after {moment:.2f} of {seconds:.2f} s{' in its own process' * own}"
-        words = command.words(room.samples)
+        moment = context.random.uniform(0, 1.05) * seconds + (IMPORTS if new_interpreter else 0)
+        note = f"{chosen.name} after {moment:.2f} of {seconds:.2f} s"
+        note += " in a new interpreter" if new_interpreter else ""
+        words = command.words(context.samples)
 
         def run() -> None:
-            patience = PATIENCE * room.seconds
-            faults = _kill_and_repeat(command, words, chosen, moment, own, reference, patience)
+            timeout = TIMEOUT * context.seconds
+            faults = _kill_and_repeat(
+                command, words, chosen, moment, new_interpreter, reference, timeout
+            )
             if faults:
                 raise AssertionError(f"{chosen.name}: " + "; ".join(faults))
 
@@ -55,52 +58,54 @@ def _kill_and_repeat(
     words: list[str],
     chosen: signal.Signals,
     moment: float,
-    own: bool,
+    new_interpreter: bool,
     reference: Path,
-    patience: float,
+    timeout: float,
 ) -> list[str]:
     """Kill a run, check its files, run again and compare; return the failures."""
     log = Path("../first.txt").absolute()
-    process = _start(words, own, log)
+    process = _start(words, new_interpreter, log)
     time.sleep(moment)
     with suppress(ProcessLookupError):
         os.kill(process, chosen)
-    status = _wait(process, patience)
+    status = _wait(process, timeout)
     if status is None:
         return ["did not end after the signal"]
-    faults = _survivors(process) + _halves()
+    faults = _surviving_processes(process) + _truncated_outputs()
     done = [Path(name).exists() for name in command.outputs]
     if chosen != signal.SIGKILL:
         faults += judge_end(status, log.read_text(errors="replace"), stopped=True).faults
-        faults += [f"left {mask_random(name)} behind" for name in _temporaries()]
+        faults += [f"left {mask_random(name)} behind" for name in _temporary_files()]
         if any(done) and not all(done) and not command.resumes:
             faults.append("left some of its files without the others")
     if status and (command.resumes or not all(done) or not done):
-        faults += _run_again(command, words, own, patience)
+        faults += _run_again(command, words, new_interpreter, timeout)
     for name in command.outputs:
         faults += _differences(Path(name), reference / name)
     return faults
 
 
-def _run_again(command: Command, words: list[str], own: bool, patience: float) -> list[str]:
+def _run_again(
+    command: Command, words: list[str], new_interpreter: bool, timeout: float
+) -> list[str]:
     """Check that the next run succeeds and removes the leftovers; return the failures."""
     if command.resumes and Path("run/config.yaml").exists():
         words = [*words, "--resume"]
     log = Path("../second.txt").absolute()
-    status = _wait(_start(words, own, log), patience)
+    status = _wait(_start(words, new_interpreter, log), timeout)
     if status is None:
         return ["the next run did not end"]
     faults = [f"next run: {f}" for f in judge_end(status, log.read_text(errors="replace")).faults]
     if status:
-        faults.append(f"the next run ended with {status}")
-    faults += [f"the next run left {mask_random(name)} there" for name in _temporaries()]
-    return faults + _halves()
+        faults.append(f"the next run ended with status {status}")
+    faults += [f"the next run left {mask_random(name)} behind" for name in _temporary_files()]
+    return faults + _truncated_outputs()
 
 
-def _start(words: list[str], own: bool, log: Path) -> int:
+def _start(words: list[str], new_interpreter: bool, log: Path) -> int:
     """Start a command in a new session; return its process id."""
     words = [*words, "--debug"]
-    if own:
+    if new_interpreter:
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         with log.open("wb") as stream:
             return subprocess.Popen(
@@ -130,9 +135,9 @@ def _start(words: list[str], own: bool, log: Path) -> int:
     os._exit(status)
 
 
-def _wait(process: int, patience: float) -> int | None:
+def _wait(process: int, timeout: float) -> int | None:
     """Exit status of a child process, or None if it had to be killed."""
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         ended, status = os.waitpid(process, os.WNOHANG)
         if ended:
@@ -143,7 +148,7 @@ def _wait(process: int, patience: float) -> int | None:
     return None
 
 
-def _survivors(process: int) -> list[str]:
+def _surviving_processes(process: int) -> list[str]:
     """Check that child processes end soon after the command."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
@@ -156,17 +161,17 @@ def _survivors(process: int) -> list[str]:
     return ["left processes behind"]
 
 
-def _temporaries() -> list[str]:
+def _temporary_files() -> list[str]:
     strays = [
         f"tmp/{path.name}" for path in Path("../tmp").iterdir() if not path.name.startswith("torch")
     ]
     return [name for name in list_files(Path()) if is_temporary(name)] + strays
 
 
-def _halves() -> list[str]:
+def _truncated_outputs() -> list[str]:
     """Find unreadable files under their final names."""
     names = [name for name in list_files(Path()) if not is_temporary(name)]
-    found = [(name, unsound(Path(name))) for name in names]
+    found = [(name, output_error(Path(name))) for name in names]
     return [f"{name} is half-written: {fault}" for name, fault in found if fault]
 
 
@@ -194,7 +199,7 @@ def _differences(ours: Path, theirs: Path) -> list[str]:
         else:
             same = mine.read_bytes() == other.read_bytes()
         if not same:
-            faults.append(f"{mine} differs from that of an undisturbed run")
+            faults.append(f"{mine} differs from that of an uninterrupted run")
     return faults
 
 

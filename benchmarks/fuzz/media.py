@@ -8,8 +8,8 @@ import shutil
 import struct
 from pathlib import Path
 
-from benchmarks.fuzz.blobs import spoil_bytes
-from benchmarks.fuzz.case import Case, Room
+from benchmarks.fuzz.blobs import corrupt_bytes
+from benchmarks.fuzz.case import Case, Context
 from benchmarks.fuzz.samples import CLIPS, FRAMES
 
 SMALL = ["--max-size", "64", "--device", "cpu"]
@@ -18,19 +18,19 @@ TRACK_FILES = ("results.json", "tracks.jsonl", "timeline.png", "run.json")
 """Files of ``track`` in addition to the annotated video."""
 
 
-def track(room: Room) -> Case:
+def track(context: Context) -> Case:
     """``track`` on a corrupted clip; frames must not be lost silently."""
-    path, note = _spoilt_clip(room)
+    path, note = _corrupt_clip(context)
     words = [
         "track",
         path.name,
         "--weights",
-        str(room.samples / "tiny.safetensors"),
+        str(context.samples / "tiny.safetensors"),
         "--out",
         "out",
     ]
     options = [[], [], ["--stride", "3"], ["--max-frames", "2"], ["--batch", "3"]]
-    chosen = room.random.choice(options)
+    chosen = context.random.choice(options)
     outputs = [f"out/{path.stem}.mp4", *(f"out/{name}" for name in TRACK_FILES)]
     return Case(
         [*words, *SMALL, *chosen],
@@ -42,30 +42,34 @@ def track(room: Room) -> Case:
     )
 
 
-def track_live(room: Room) -> Case:
+def track_live(context: Context) -> Case:
     """``track --live`` on a corrupted clip."""
-    path, note = _spoilt_clip(room)
-    words = ["track", path.name, "--live", "--weights", str(room.samples / "tiny.safetensors")]
+    path, note = _corrupt_clip(context)
+    words = ["track", path.name, "--live", "--weights", str(context.samples / "tiny.safetensors")]
     outputs = [f"out/{path.stem}.mp4", *(f"out/{name}" for name in TRACK_FILES)]
     return Case([*words, "--out", "out", *SMALL], note, outputs)
 
 
-def _spoilt_clip(room: Room) -> tuple[Path, str]:
-    name = room.random.choice(sorted(CLIPS))
-    data = (room.samples / "video" / name).read_bytes()
-    spoil = (
-        _lie_in_box if name.endswith(("mp4", "mov")) and room.random.random() < 0.4 else spoil_bytes
+def _corrupt_clip(context: Context) -> tuple[Path, str]:
+    name = context.random.choice(sorted(CLIPS))
+    data = (context.samples / "video" / name).read_bytes()
+    corrupt = (
+        _corrupt_box_field
+        if name.endswith(("mp4", "mov")) and context.random.random() < 0.4
+        else corrupt_bytes
     )
-    data, note = spoil(data, room.random)
+    data, note = corrupt(data, context.random)
     suffix = (
-        Path(name).suffix if room.random.random() < 0.9 else room.random.choice([".mp4", ".ts", ""])
+        Path(name).suffix
+        if context.random.random() < 0.9
+        else context.random.choice([".mp4", ".ts", ""])
     )
-    path = room.folder / f"clip{suffix}"
+    path = context.folder / f"clip{suffix}"
     path.write_bytes(data)
     return path, f"{name}{'' if suffix == Path(name).suffix else f' as {path.name}'}: {note}"
 
 
-def _lie_in_box(data: bytes, rng) -> tuple[bytes, str]:
+def _corrupt_box_field(data: bytes, rng) -> tuple[bytes, str]:
     """Change a field of an mp4 box that players trust: times, counts, matrices, edit lists."""
     boxes = [
         b"mvhd",
@@ -82,7 +86,7 @@ def _lie_in_box(data: bytes, rng) -> tuple[bytes, str]:
     boxes += [b"avcC", b"stsd", b"avc1", b"trun", b"tfhd", b"trex", b"hdlr", b"moov", b"mdat"]
     present = [box for box in boxes if box in data]
     if not present:
-        return spoil_bytes(data, rng)
+        return corrupt_bytes(data, rng)
     box = rng.choice(present)
     at = data.index(box) + 4 * rng.randrange(-1, 12)
     value = rng.choice([0, 1, 2, 7, 1000, 0xFFFF, 0x10000, 0x7FFFFFFF, 0xFFFFFFFF, 0x40000000])
@@ -102,7 +106,7 @@ def _lost_frames(path: Path, results: str, note: str) -> str | None:
     found = len(entries[0]["segmentations"])
     is_cut = re.fullmatch(r"\S+: cut at \d+ of \d+", note)
     shown = FRAMES if is_cut else _count_frames(path)
-    return f"{found} of {shown} frames, and not a word" if found < shown else None
+    return f"{found} of {shown} frames without a warning" if found < shown else None
 
 
 def _count_frames(path: Path) -> int:
@@ -123,14 +127,19 @@ def _count_frames(path: Path) -> int:
     return count
 
 
-def image(room: Room) -> Case:
+def image(context: Context) -> Case:
     """A corrupted image for the commands that read single images, and for the library."""
-    path, note = _spoilt_image(room, room.folder)
-    if room.random.random() < 0.5:
+    path, note = _corrupt_image(context, context.folder)
+    if context.random.random() < 0.5:
         from queryinst_vis.utils.images import read_image
 
         return Case(lambda: _check_pixels(read_image(path)), f"read_image {note}")
-    words = ["plot-mask-features", path.name, "--weights", str(room.samples / "tiny.safetensors")]
+    words = [
+        "plot-mask-features",
+        path.name,
+        "--weights",
+        str(context.samples / "tiny.safetensors"),
+    ]
     return Case([*words, "--out", "out.png", "--device", "cpu"], note, ["out.png"])
 
 
@@ -141,9 +150,11 @@ def _check_pixels(pixels) -> None:
     assert min(pixels.shape) > 0
 
 
-def _spoilt_image(room: Room, folder: Path) -> tuple[Path, str]:
-    name = room.random.choice(sorted(path.name for path in (room.samples / "image").iterdir()))
-    data, note = spoil_bytes((room.samples / "image" / name).read_bytes(), room.random)
+def _corrupt_image(context: Context, folder: Path) -> tuple[Path, str]:
+    name = context.random.choice(
+        sorted(path.name for path in (context.samples / "image").iterdir())
+    )
+    data, note = corrupt_bytes((context.samples / "image" / name).read_bytes(), context.random)
     path = folder / name
     path.write_bytes(data)
     return path, f"{name}: {note}"
@@ -158,19 +169,19 @@ IN_SETS = {
 """Commands that read the images of a set, and their outputs."""
 
 
-def image_in_set(room: Room) -> Case:
+def image_in_set(context: Context) -> Case:
     """A corrupted, wrong, exchanged or missing frame among the images of a set."""
-    videos = room.random.random() < 0.5
-    shutil.copytree(room.samples / ("set" if videos else "coco"), room.folder / "data")
-    victim = room.random.choice(sorted((room.folder / "data").rglob("*.png")))
-    note = _harm_frame(room, victim)
-    text, outputs = room.random.choice(sorted(IN_SETS.items()))
+    videos = context.random.random() < 0.5
+    shutil.copytree(context.samples / ("set" if videos else "coco"), context.folder / "data")
+    victim = context.random.choice(sorted((context.folder / "data").rglob("*.png")))
+    note = _corrupt_frame(context, victim)
+    text, outputs = context.random.choice(sorted(IN_SETS.items()))
     annotations = "videos.json" if videos else "images.json"
     values = {
         "file": annotations,
         "test": "test-video" if videos else "test-image",
-        "config": room.samples / ("config.yaml" if videos else "image_config.yaml"),
-        "weights": room.samples / ("tiny.safetensors" if videos else "image.safetensors"),
+        "config": context.samples / ("config.yaml" if videos else "image_config.yaml"),
+        "weights": context.samples / ("tiny.safetensors" if videos else "image.safetensors"),
     }
     data = [
         f"data.{part}.{key}"
@@ -183,19 +194,19 @@ def image_in_set(room: Room) -> Case:
     return Case(words, note, outputs.split(), ["f.json", "run/*"])
 
 
-def _harm_frame(room: Room, victim: Path) -> str:
-    kind = room.random.randrange(4)
+def _corrupt_frame(context: Context, victim: Path) -> str:
+    kind = context.random.randrange(4)
     if kind == 0:
         victim.unlink()
         return f"{victim.name} is missing"
     if kind == 1:
-        other = room.random.choice(sorted((room.samples / "image").iterdir()))
+        other = context.random.choice(sorted((context.samples / "image").iterdir()))
         shutil.copy(other, victim)
         return f"{victim.name} is {other.name}"
     if kind == 2:
         victim.unlink()
         victim.mkdir()
         return f"{victim.name} is a folder"
-    data, note = spoil_bytes(victim.read_bytes(), room.random)
+    data, note = corrupt_bytes(victim.read_bytes(), context.random)
     victim.write_bytes(data)
     return f"{victim.name}: {note}"

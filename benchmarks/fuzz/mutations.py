@@ -30,7 +30,7 @@ POLYGONS = [
 ]
 
 
-def sound_files(rng):
+def valid_files(rng):
     """Ground truth and results of two short videos, with masks of all forms."""
 
     def mask():
@@ -81,7 +81,7 @@ def sound_files(rng):
 def mutated_files(seed):
     """Bytes of a ground-truth and a result file with one to three errors."""
     rng = random.Random(seed)
-    contents = list(sound_files(rng))
+    contents = list(valid_files(rng))
     for _ in range(rng.choice([1, 1, 2, 3])):
         which = rng.randrange(2)
         contents[which] = mutated(contents[which], rng)
@@ -105,7 +105,7 @@ def mutated(content, rng):
         masks = [(h, k) for h, k in slots(content) if is_mask(h[k])]
         if masks:
             holder, key = rng.choice(masks)
-            holder[key] = spoilt_mask(holder[key], rng)
+            holder[key] = corrupt_mask(holder[key], rng)
             return content
     fault = rng.randrange(7)
     if fault == 0:
@@ -156,7 +156,7 @@ def is_mask(value):
     return is_polygons or (isinstance(value, dict) and "counts" in value)
 
 
-def spoilt_mask(mask, rng):
+def corrupt_mask(mask, rng):
     """A mask with unusual polygons, counts or size."""
     if isinstance(mask, list) or rng.random() < 0.15:
         polygons = [copy.deepcopy(rng.choice(POLYGONS)) for _ in range(rng.randrange(1, 3))]
@@ -167,7 +167,7 @@ def spoilt_mask(mask, rng):
         counts = rng.choice(COUNTS)
     elif kind == 1:
         counts = copy.deepcopy(rng.choice(RUNS))
-    elif kind == 2 and isinstance(counts, str) and counts:  # flip, drop, repeat a character
+    elif kind == 2 and isinstance(counts, str) and counts:  # replace, drop or insert characters
         at = rng.randrange(len(counts))
         counts = (
             counts[:at] + rng.choice(["", chr(rng.randrange(40, 120)), "00"]) + counts[at + 1 :]
@@ -182,7 +182,7 @@ def spoilt_mask(mask, rng):
 
 
 def mutated_bytes(text, rng):
-    """A file as left by a broken disk or an interrupted job."""
+    """The bytes of a file with an error, as from a broken disk or an interrupted job."""
     kind = rng.randrange(6)
     at = rng.randrange(len(text))
     if kind == 0:

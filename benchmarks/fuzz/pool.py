@@ -1,7 +1,6 @@
-"""Runs each job in a fork of a warm process, with limits on time and memory.
+"""Run each job in a fork of a process with all imports, with limits on time and memory.
 
-Importing everything takes seconds, a fork milliseconds; crashes, hangs and allocations of a job end
-with its fork.
+Importing takes seconds, a fork milliseconds; crashes, hangs and allocations are confined to it.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ SECONDS = 60.0
 """Limit of wall-clock and of CPU time of a job, in seconds."""
 
 MEMORY = 2048
-"""Memory limit of a job in MiB, a third of which is libraries."""
+"""Memory limit of a job in MiB; libraries take a third of it."""
 
 ADDRESS_SPACE = 8 << 30
 """Address space limit in bytes beyond that of the parent, to protect the machine."""
@@ -39,7 +38,7 @@ class Ended(Generic[J]):
         job: the job.
         status: exit status, or the negative signal number.
         seconds: wall-clock time.
-        busy: CPU time in seconds, including awaited child processes.
+        cpu_seconds: CPU time in seconds, including awaited child processes.
         mebibytes: peak memory.
         fault: the limit that was exceeded, empty if none.
     """
@@ -47,7 +46,7 @@ class Ended(Generic[J]):
     job: J
     status: int
     seconds: float
-    busy: float
+    cpu_seconds: float
     mebibytes: int
     fault: str = ""
 
@@ -99,14 +98,14 @@ def _run(
             if ended:
                 del running[process]
                 _kill_group(process)  # child processes that it has left
-                most = usage.ru_maxrss // 1024
+                peak = usage.ru_maxrss // 1024
                 seconds = time.monotonic() - one.begin
                 code = os.waitstatus_to_exitcode(status)
-                busy = usage.ru_utime + usage.ru_stime
-                fault = one.fault or _too_much(most) or _too_long(busy)
-                yield Ended(one.job, code, seconds, busy, most, fault)
+                cpu_seconds = usage.ru_utime + usage.ru_stime
+                fault = one.fault or _memory_fault(peak) or _time_fault(cpu_seconds)
+                yield Ended(one.job, code, seconds, cpu_seconds, peak, fault)
             elif not one.fault:
-                one.fault = _broken_limit(process, one)
+                one.fault = _exceeded_limit(process, one)
                 if one.fault:
                     _kill_group(process)
 
@@ -127,18 +126,18 @@ def _fork(run: Callable[[J], None], job: J) -> int:
     os._exit(0)
 
 
-def _broken_limit(process: int, one: _Running[J]) -> str:
+def _exceeded_limit(process: int, one: _Running[J]) -> str:
     if time.monotonic() - one.begin > one.limit:
         return f"ran for more than {one.limit:.0f} s"
-    return _too_much(_resident(process))
+    return _memory_fault(_resident(process))
 
 
-def _too_much(mebibytes: int) -> str:
-    return f"took {mebibytes} MiB of memory" if mebibytes > MEMORY else ""
+def _memory_fault(mebibytes: int) -> str:
+    return f"used {mebibytes} MiB of memory" if mebibytes > MEMORY else ""
 
 
-def _too_long(busy: float) -> str:
-    return f"took {busy:.0f} s of processor time" if busy > SECONDS else ""
+def _time_fault(cpu_seconds: float) -> str:
+    return f"took {cpu_seconds:.0f} s of CPU time" if cpu_seconds > SECONDS else ""
 
 
 def _resident(process: int) -> int:

@@ -25,7 +25,7 @@ from tests.tiny import HEIGHT, WIDTH, draw_frame, tiny_config, write_images, wri
 DATA = Path(__file__).parents[2] / "tests" / "data"
 FRAMES = 8
 STEPS = 6
-"""Of the training run that is killed and resumed."""
+"""Length of the training run that is killed and resumed."""
 
 CLIPS = {  # name: codec, options
     "plain.mp4": ("libx264", {"g": "4"}),

@@ -1,4 +1,4 @@
-"""Running one case from its seed to its verdict, in its fork."""
+"""Running a case in a fork: from its seed to its verdict."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.fuzz.case import Case, Maker, Room
-from benchmarks.fuzz.judge import ERROR, WRONG, Verdict, judge_end, judge_files, list_files
+from benchmarks.fuzz.case import Case, Context, Maker
+from benchmarks.fuzz.judge import ERROR, FAILED, Verdict, judge_end, judge_files, list_files
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = 40
@@ -48,7 +48,7 @@ class Job:
 
 
 def import_everything() -> None:
-    """Import the package and its lazy imports, to save the forks this time."""
+    """Import the package and its lazy imports once, instead of in every fork."""
     import queryinst_vis
 
     for module in pkgutil.walk_packages(queryinst_vis.__path__, "queryinst_vis."):
@@ -62,15 +62,15 @@ def run_job(job: Job, samples: Path, work: Path, seconds: float) -> None:
     """Make the case, run it, and write the verdict to ``work / verdict.json``."""
     folder = work / "case"
     folder.mkdir(parents=True)
-    _set_the_scene(folder, work)
+    _isolate(folder, work)
     rng = random.Random(f"{job.seed}/{job.name}/{job.number}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        case = job.make(Room(rng, job.seed, job.number, samples, folder, seconds))
+        case = job.make(Context(rng, job.seed, job.number, samples, folder, seconds))
     (work / "note.txt").write_text(_describe(case))
     before = list_files(folder)
-    os.environ["MPLCONFIGDIR"] = str(samples)  # its list of fonts takes seconds to make
-    status = run_case(case, own=job.number % SAMPLE == SAMPLE - 1)
+    os.environ["MPLCONFIGDIR"] = str(samples)  # building its font cache takes seconds
+    status = run_case(case, new_interpreter=job.number % SAMPLE == SAMPLE - 1)
     sys.stdout.flush()
     sys.stderr.flush()
     printed, errors = (
@@ -79,21 +79,21 @@ def run_job(job: Job, samples: Path, work: Path, seconds: float) -> None:
     verdict = judge_end(status, errors)
     verdict.note = case.note
     verdict.faults += judge_files(before, folder, status, case)
-    verdict.faults += [f"left {name} in the temporary folder" for name in _strays(work / "tmp")]
-    elsewhere = [host for host in _reached if host not in case.reaches]
-    verdict.faults += [f"tried to reach {host}" for host in elsewhere]
+    verdict.faults += [f"left {name} in the temporary folder" for name in _leftovers(work / "tmp")]
+    elsewhere = [host for host in _contacted if host not in case.reaches]
+    verdict.faults += [f"tried to contact {host}" for host in elsewhere]
     warned = "queryinst-vis: warning: " in errors or "ended unexpectedly" in printed
-    if status == 0 and case.refuse and not warned:
-        verdict.faults.append(f"accepted in silence: {case.refuse}")
+    if status == 0 and case.must_reject and not warned:
+        verdict.faults.append(f"silently accepted: {case.must_reject}")
     elif status == 0 and case.check and (fault := case.check()):
         verdict.faults.append(fault)
     verdict.faults += _threads()
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    most = max(usage.ru_maxrss for usage in usages) // 1024
-    if case.memory and most > case.memory:
-        verdict.faults.append(f"took {most} MiB of memory for a small file")
+    peak = max(usage.ru_maxrss for usage in usages) // 1024
+    if case.memory and peak > case.memory:
+        verdict.faults.append(f"used {peak} MiB of memory for a small file")
     if verdict.faults:
-        verdict.kind = WRONG
+        verdict.kind = FAILED
     (work / "verdict.json").write_text(json.dumps(asdict(verdict)))
 
 
@@ -105,11 +105,11 @@ def read_verdict(work: Path) -> Verdict | None:
         return None
 
 
-def run_case(case: Case, own: bool) -> int:
+def run_case(case: Case, new_interpreter: bool) -> int:
     """Run a case, a command possibly in a new interpreter; return the exit status."""
     if not isinstance(case.run, list):
         return _call(case.run)
-    if not own:
+    if not new_interpreter:
         return run_main([*case.run, "--debug"])
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", ENTRY, *case.run]
@@ -133,7 +133,7 @@ def run_main(words: list[str]) -> int:
 
 
 def _call(run: Callable[[], Any]) -> int:
-    """A function of the library, judged like a command."""
+    """Call a library function; its exceptions are reported as by a command."""
     from queryinst_vis.errors import InputError
 
     try:
@@ -154,7 +154,7 @@ def _describe(case: Case) -> str:
     return f"{case.note}\n{command}\n"
 
 
-def _set_the_scene(folder: Path, work: Path) -> None:
+def _isolate(folder: Path, work: Path) -> None:
     """Redirect streams to files, use a private temporary folder and home, and restore Ctrl-C."""
     for number, name in ((1, "stdout.txt"), (2, "stderr.txt")):
         handle = os.open(work / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -171,24 +171,24 @@ def _set_the_scene(folder: Path, work: Path) -> None:
         (signal.SIGTERM, signal.SIG_DFL),
     ):
         signal.signal(number, handler)
-    socket.getaddrinfo = _watched
+    socket.getaddrinfo = _resolve_local
     os.chdir(folder)
 
 
 _look_up = socket.getaddrinfo
-_reached: list[str] = []
-"""Other hosts that the case tried to contact."""
+_contacted: list[str] = []
+"""Other hosts that the case has tried to contact."""
 
 
-def _watched(host: Any, *arguments: Any, **options: Any) -> Any:
-    """Resolve only this machine."""
+def _resolve_local(host: Any, *arguments: Any, **options: Any) -> Any:
+    """``getaddrinfo`` for this machine only; other hosts are recorded and blocked."""
     if str(host) not in ("127.0.0.1", "localhost", "::1", "None"):
-        _reached.append(str(host))
-        raise OSError(f"{host} is not this machine")
+        _contacted.append(str(host))
+        raise OSError(f"{host} is blocked")
     return _look_up(host, *arguments, **options)
 
 
-def _strays(temporary: Path) -> list[str]:
+def _leftovers(temporary: Path) -> list[str]:
     names = [path.name for path in temporary.iterdir()]
     return sorted(
         {name.rstrip("0123456789")[:12] for name in names if not name.startswith("torch")}

@@ -8,28 +8,28 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from benchmarks.fuzz.blobs import spoil_bytes
-from benchmarks.fuzz.case import Case, Room
+from benchmarks.fuzz.blobs import corrupt_bytes
+from benchmarks.fuzz.case import Case, Context
 from benchmarks.fuzz.mutations import STRANGE, mutated, slots
 
 NOT_NUMBERS = "weights with NaN, or of a complex or bool type, are refused on loading"
 
 
-def safetensors(room: Room) -> Case:
+def safetensors(context: Context) -> Case:
     """Our weights with corrupted bytes, header, config or tensors, for commands that load them."""
-    path = room.folder / "weights.safetensors"
-    data = (room.samples / "tiny.safetensors").read_bytes()
-    kind, refuse = room.random.randrange(4), None
+    path = context.folder / "weights.safetensors"
+    data = (context.samples / "tiny.safetensors").read_bytes()
+    kind, must_reject = context.random.randrange(4), None
     if kind == 0:
-        data, note = spoil_bytes(data, room.random)
+        data, note = corrupt_bytes(data, context.random)
     elif kind == 1:
-        data, note = _spoil_header(data, room.random)
+        data, note = _corrupt_header(data, context.random)
     elif kind == 2:
-        data, note = _spoil_config(data, room.random)
+        data, note = _corrupt_config(data, context.random)
     else:
-        data, note, refuse = _spoil_tensors(room)
+        data, note, must_reject = _corrupt_tensors(context)
     path.write_bytes(data)
-    return _load(room, path, note, refuse)
+    return _load(context, path, note, must_reject)
 
 
 LOADING = {
@@ -42,10 +42,10 @@ LOADING = {
 }
 
 
-def _load(room: Room, path: Path, note: str, refuse: str | None) -> Case:
-    text, outputs = room.random.choice(sorted(LOADING.items()))
-    words = room.words(text.replace("WEIGHTS", path.name))
-    return Case(words, note, [outputs], ["run/*"], refuse=refuse)
+def _load(context: Context, path: Path, note: str, must_reject: str | None) -> Case:
+    text, outputs = context.random.choice(sorted(LOADING.items()))
+    words = context.words(text.replace("WEIGHTS", path.name))
+    return Case(words, note, [outputs], ["run/*"], must_reject=must_reject)
 
 
 def _parts(data: bytes) -> tuple[dict[str, Any], bytes]:
@@ -58,7 +58,7 @@ def _joined(header: Any, body: bytes) -> bytes:
     return struct.pack("<Q", len(text)) + text + body
 
 
-def _spoil_header(data: bytes, rng: random.Random) -> tuple[bytes, str]:
+def _corrupt_header(data: bytes, rng: random.Random) -> tuple[bytes, str]:
     """Names, types, shapes and offsets that are inconsistent with the bytes."""
     header, body = _parts(data)
     kind = rng.randrange(4)
@@ -79,7 +79,7 @@ def _spoil_header(data: bytes, rng: random.Random) -> tuple[bytes, str]:
     return _joined(header, body), "header"
 
 
-def _spoil_config(data: bytes, rng: random.Random) -> tuple[bytes, str]:
+def _corrupt_config(data: bytes, rng: random.Random) -> tuple[bytes, str]:
     """The metadata: the format, and the config of the model."""
     header, body = _parts(data)
     metadata = header["__metadata__"]
@@ -106,20 +106,20 @@ def _spoil_config(data: bytes, rng: random.Random) -> tuple[bytes, str]:
     return _joined(header, body), f"config {key} = {str(holder[key])[:30]!r}"
 
 
-def _spoil_tensors(room: Room) -> tuple[bytes, str, str | None]:
+def _corrupt_tensors(context: Context) -> tuple[bytes, str, str | None]:
     """A valid file with tensors of other values or types."""
     from safetensors.torch import load, save
 
-    source = (room.samples / "tiny.safetensors").read_bytes()
+    source = (context.samples / "tiny.safetensors").read_bytes()
     tensors = dict(sorted(load(source).items()))  # they have no fixed order
-    note, refuse = spoil_state(tensors, room.random)
+    note, must_reject = corrupt_state(tensors, context.random)
     plain = {name: value.contiguous() for name, value in tensors.items()}
     header, body = _parts(save(plain))
     header["__metadata__"] = _parts(source)[0]["__metadata__"]
-    return _joined(header, body), note, refuse
+    return _joined(header, body), note, must_reject
 
 
-def spoil_state(tensors: dict, rng: random.Random) -> tuple[str, str | None]:
+def corrupt_state(tensors: dict, rng: random.Random) -> tuple[str, str | None]:
     """Corrupt a state dict in place; return a note and, if applicable, why it must be rejected."""
     import torch
 
@@ -166,78 +166,84 @@ def spoil_state(tensors: dict, rng: random.Random) -> tuple[str, str | None]:
     return f"{name} multiplied", None
 
 
-def training_state(room: Room) -> Case:
+def training_state(context: Context) -> Case:
     """``last.ckpt`` with corrupted bytes or content, as weights and as a training run to resume."""
     import shutil
 
-    shutil.copytree(room.samples / "run", room.folder / "run")
-    path = room.folder / "run" / "last.ckpt"
-    refuse = None
-    if room.random.random() < 0.5:
-        data, note = spoil_bytes(path.read_bytes(), room.random)
+    shutil.copytree(context.samples / "run", context.folder / "run")
+    path = context.folder / "run" / "last.ckpt"
+    must_reject = None
+    if context.random.random() < 0.5:
+        data, note = corrupt_bytes(path.read_bytes(), context.random)
         path.write_bytes(data)
     else:
-        note, refuse = _spoil_training_state(path, room.random)
-    if room.random.random() < 0.6:
-        shutil.copy(path, room.folder / "weights.ckpt")
-        shutil.rmtree(room.folder / "run")
-        return _load(room, room.folder / "weights.ckpt", note, refuse)
-    words = ["train", str(room.samples / "config.yaml"), "train.max_steps=2", "--work-dir", "work"]
-    (room.folder / "run").rename(room.folder / "work")
+        note, must_reject = _corrupt_training_state(path, context.random)
+    if context.random.random() < 0.6:
+        shutil.copy(path, context.folder / "weights.ckpt")
+        shutil.rmtree(context.folder / "run")
+        return _load(context, context.folder / "weights.ckpt", note, must_reject)
+    words = [
+        "train",
+        str(context.samples / "config.yaml"),
+        "train.max_steps=2",
+        "--work-dir",
+        "work",
+    ]
+    (context.folder / "run").rename(context.folder / "work")
     work = ["work/*"]
-    return Case([*words, "--resume", "--devices", "1"], note, ["work"], work, work, refuse)
+    return Case([*words, "--resume", "--devices", "1"], note, ["work"], work, work, must_reject)
 
 
-def _spoil_training_state(path: Path, rng: random.Random) -> tuple[str, str | None]:
+def _corrupt_training_state(path: Path, rng: random.Random) -> tuple[str, str | None]:
     import torch
 
     content = torch.load(path, weights_only=True)
     kind = rng.randrange(3)
     if kind == 0:
-        note, refuse = spoil_state(content["model"], rng)
+        note, must_reject = corrupt_state(content["model"], rng)
     elif kind == 1:
         key = rng.choice(sorted(content))
         values = [None, -1, 0, 1e9, 2**70, float("nan"), "text", [], {}, {"x": 1}, torch.zeros(2)]
         content[key] = rng.choice(values)
-        note, refuse = f"{key} = {str(content[key])[:20]}", None
+        note, must_reject = f"{key} = {str(content[key])[:20]}", None
     else:
         key = rng.choice(sorted(content))
         del content[key]
-        note, refuse = f"without {key}", None
+        note, must_reject = f"without {key}", None
     torch.save(content, path)
-    return note, refuse
+    return note, must_reject
 
 
-def foreign(room: Room) -> Case:
+def foreign(context: Context) -> Case:
     """Checkpoints of mmdetection and MaskTrack R-CNN, wrapped and corrupted, for the converter."""
     import torch
 
-    name = room.random.choice(["track_head.pth", "track_head.pth", "queryinst.pth"])
-    path = room.folder / "theirs.pth"
-    source = room.samples / "checkpoint" / name
-    refuse = None
-    if room.random.random() < 0.35:
-        data, note = spoil_bytes(source.read_bytes(), room.random)
+    name = context.random.choice(["track_head.pth", "track_head.pth", "queryinst.pth"])
+    path = context.folder / "theirs.pth"
+    source = context.samples / "checkpoint" / name
+    must_reject = None
+    if context.random.random() < 0.35:
+        data, note = corrupt_bytes(source.read_bytes(), context.random)
         path.write_bytes(data)
     else:
         content = torch.load(source, weights_only=True)
-        note, refuse = _spoil_foreign(content, room.random)
+        note, must_reject = _corrupt_foreign(content, context.random)
         torch.save(content.get("bare", content), path)
     outputs = ["ours.safetensors"]
-    if room.random.random() < 0.1:
-        path = path.rename(room.folder / "theirs.safetensors")
+    if context.random.random() < 0.1:
+        path = path.rename(context.folder / "theirs.safetensors")
         note += ", named .safetensors"
     words = ["convert-checkpoint", path.name, outputs[0]]
-    return Case(words, f"{name}: {note}", outputs, refuse=refuse)
+    return Case(words, f"{name}: {note}", outputs, must_reject=must_reject)
 
 
-def _spoil_foreign(content: dict, rng: random.Random) -> tuple[str, str | None]:
+def _corrupt_foreign(content: dict, rng: random.Random) -> tuple[str, str | None]:
     import torch
 
-    state, refuse = content["state_dict"], None
+    state, must_reject = content["state_dict"], None
     kind = rng.randrange(5)
     if kind == 0:
-        return spoil_state(state, rng)
+        return corrupt_state(state, rng)
     if kind == 1:
         content.pop("state_dict")
         wrapping = rng.choice(["model", "ema", "teacher", "module", "net", "state_dict.state_dict"])
@@ -248,14 +254,14 @@ def _spoil_foreign(content: dict, rng: random.Random) -> tuple[str, str | None]:
         return f"wrapped in {wrapping}", None
     if kind == 2:
         content["bare"] = state
-        note, refuse = ("bare", None) if rng.random() < 0.5 else spoil_state(state, rng)
-        return f"bare, {note}", refuse
+        note, must_reject = ("bare", None) if rng.random() < 0.5 else corrupt_state(state, rng)
+        return f"bare, {note}", must_reject
     if kind == 3:
         values: list[Any] = [None, 1, "x", [1], {"a": {"b": 1}}, torch.nn.Parameter(torch.ones(2))]
         values += [torch.zeros(1).expand(10**6, 10**6), torch.zeros(5).to_sparse()]
         key = rng.choice([*state, "new.key", 7, ("a", 1), None])
         state[key] = rng.choice(values)
-        return f"{key} = {str(type(state[key]))[:40]}", refuse
+        return f"{key} = {str(type(state[key]))[:40]}", must_reject
     key = rng.choice(["meta", "optimizer", "state_dict", "message_hub"])
     content[key] = rng.choice(
         [None, 1, [], {}, "x", {"CLASSES": 3}, {"CLASSES": [1, None]}, {"CLASSES": "cat"}]
