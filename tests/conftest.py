@@ -229,3 +229,19 @@ def server(monkeypatch):
         yield server
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture(scope="module")
+def clip(request, tmp_path_factory):
+    """The video of ``moving_clips.CLIPS`` whose name is the fixture's parameter."""
+    from tests.moving_clips import CLIPS, available, copy_stream, write_moving
+
+    suffix, options = CLIPS[request.param]
+    if not available(options.get("codec", "libx264")):
+        pytest.skip(f"this PyAV has no encoder {options['codec']}")
+    path = tmp_path_factory.mktemp("seek") / f"clip.{suffix}"
+    write_moving(path, **options)
+    if "fragmented" in request.param:
+        fragments = path.with_name("fragments.mp4")
+        path = copy_stream(path, fragments, "-movflags", "frag_keyframe+empty_moov")
+    return path

@@ -7,6 +7,7 @@ from itertools import islice
 import cv2
 import numpy as np
 import torch
+from pycocotools import mask as coco_mask
 
 from queryinst_vis import cli
 from queryinst_vis.config import Config, DatasetConfig
@@ -31,6 +32,26 @@ def uncompressed(mask):
     starts = np.flatnonzero(np.diff(np.concatenate(([False], pixels))))
     bounds = np.concatenate(([0], starts, [pixels.size]))
     return {"size": list(mask.shape), "counts": np.diff(bounds).tolist()}
+
+
+def compressed(runs):
+    """COCO's compressed counts of these run lengths, by pycocotools."""
+    rle = coco_mask.frPyObjects({"size": [1, 1], "counts": runs}, 1, 1)
+    return rle["counts"].decode()
+
+
+def decoded_slowly(text):
+    """COCO's format, number by number."""
+    runs, value, shift = [], 0, 0
+    for character in text:
+        bits = ord(character) - 48
+        value |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            value -= (1 << shift) if bits & 16 else 0
+            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+            value, shift = 0, 0
+    return runs
 
 
 def write_picture(path, seed=0):

@@ -25,7 +25,7 @@ from queryinst_vis.models.cuda.inference_form import to_cuda_form
 from queryinst_vis.models.cuda.masks import find_run_boundaries, paste
 from queryinst_vis.models.postprocess import detect
 from tests.closeness import assert_equal_to_rounding
-from tests.test_inference_form import build
+from tests.norm_support import build
 from tests.tiny import HEIGHT, WIDTH, draw_frame, tiny_config
 
 SIZE = (96, 128)

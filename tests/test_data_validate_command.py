@@ -5,13 +5,13 @@ import random
 
 import pytest
 from data_support import rectangle, uncompressed
-from test_eval_errors import GROUND_TRUTH_FAULTS
-from test_eval_errors import valid as evaluation_files
 from validate_support import car, check, set_mask, sound, spoil_somewhere
 
 from queryinst_vis import cli
 from queryinst_vis.evaluation import evaluate_youtube_vis
 from queryinst_vis.formats.findings import ERROR, NOTE, WARNING
+from tests.eval_faults import GROUND_TRUTH_FAULTS
+from tests.eval_faults import valid as evaluation_files
 
 # Agreement with the evaluation
 

@@ -4,10 +4,10 @@ import pickle
 
 import numpy as np
 import pytest
+from data_support import compressed, decoded_slowly
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
-from test_run_lengths import compressed, decoded_slowly
 
 from queryinst_vis.evaluation import evaluate_youtube_vis
 from queryinst_vis.evaluation.overlaps import frame_overlaps

@@ -11,7 +11,7 @@ from queryinst_vis.video import decoders
 from queryinst_vis.video.frames import Selection
 from queryinst_vis.video.source import open_source
 from tests.clips import HEIGHT, WIDTH, frame_of, write_video, write_with_pyav
-from tests.test_seeking import write as write_moving
+from tests.moving_clips import write_moving
 
 
 def decoder_or_skip(name, path):

@@ -26,9 +26,9 @@ from queryinst_vis.utils.prefetch import available_cores
 from queryinst_vis.video import LiveReader
 from queryinst_vis.video.writer import VideoWriter
 from tests.data_support import coco_content
+from tests.labelled_pictures import write_labelme
+from tests.reference_support import ENTRIES, resolve
 from tests.review_support import write_results
-from tests.test_finetune import write_labelme
-from tests.test_site import ENTRIES, resolve
 from tests.tiny import draw_frame, tiny_config, write_videos
 
 ROOT = Path(__file__).resolve().parent.parent

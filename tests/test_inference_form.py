@@ -7,35 +7,13 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from queryinst_vis.models.build import build_model
 from queryinst_vis.models.cpu.forms import Forms
 from queryinst_vis.models.cpu.inference_form import to_inference_form
 from queryinst_vis.models.cpu.roi_align import CpuRoIExtractor
 from queryinst_vis.models.postprocess import detect
-from tests.tiny import tiny_config
+from tests.norm_support import batch_norms, build
 
 SIZES = [(96, 128), (90, 100)]
-
-
-def batch_norms(model):
-    return [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
-
-
-def build(name="resnet18", **mask):
-    """A model with a track head and non-trivial batch norm statistics."""
-    torch.manual_seed(0)
-    config = tiny_config()
-    config.model.backbone.name = name
-    config.model.track.enabled = True
-    for key, value in mask.items():
-        setattr(config.model.mask, key, value)
-    model = build_model(config).eval()
-    for norm in batch_norms(model):
-        norm.running_mean.normal_(std=0.2)
-        norm.running_var.uniform_(0.5, 1.5)
-        nn.init.uniform_(norm.weight, 0.5, 1.5)
-        nn.init.normal_(norm.bias, std=0.2)
-    return model
 
 
 def answers(model, images):

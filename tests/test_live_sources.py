@@ -15,8 +15,8 @@ from queryinst_vis.video.frames import Selection
 from queryinst_vis.video.source import known_length, open_source
 from tests.clips import HEIGHT, WIDTH, index_of, indices, write_noise, write_video, write_with_pyav
 from tests.http_support import HEAD, in_chunks, replying
+from tests.moving_clips import copy_stream
 from tests.simulated_time import JumpingClock
-from tests.test_seeking import copied as copy_stream
 
 # Pipes, cameras, streams
 

@@ -11,7 +11,7 @@ from queryinst_vis.errors import InputWarning
 from queryinst_vis.video import VideoReader, random_access
 from queryinst_vis.video.source import open_source
 from tests.clips import frame_of, index_of, write_video
-from tests.test_seeking import CLIPS, clip  # noqa: F401  # fixture
+from tests.moving_clips import CLIPS
 
 
 def check(path, order):
@@ -33,7 +33,7 @@ def any_order(length):
 
 
 @pytest.mark.parametrize("clip", CLIPS, indirect=True)
-def test_random_access_gives_the_frames_of_sequential_reading(clip, monkeypatch):  # noqa: F811
+def test_random_access_gives_the_frames_of_sequential_reading(clip, monkeypatch):
     check(clip, any_order)
     monkeypatch.setattr(random_access, "CACHE_BYTES", 0)  # two frames: nothing is remembered
     check(clip, any_order)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from data_support import compressed, decoded_slowly
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
@@ -10,11 +11,6 @@ from queryinst_vis.masks import decode_rle, encode_rle, to_rles
 from queryinst_vis.masks.run_lengths import MAX_PIXELS, is_counts, sum_runs
 
 RUNS = st.lists(st.integers(0, 2**26), min_size=1, max_size=9)
-
-
-def compressed(runs):
-    rle = coco_mask.frPyObjects({"size": [1, 1], "counts": runs}, 1, 1)
-    return rle["counts"].decode()
 
 
 @settings(max_examples=200, deadline=None)
@@ -39,20 +35,6 @@ def test_any_rle_string_is_summed_or_refused(texts):
     else:
         with pytest.raises(ValueError, match="not COCO run lengths"):
             sum_runs(texts)
-
-
-def decoded_slowly(text):
-    """COCO's format, number by number."""
-    runs, value, shift = [], 0, 0
-    for character in text:
-        bits = ord(character) - 48
-        value |= (bits & 31) << shift
-        shift += 5
-        if not bits & 32:
-            value -= (1 << shift) if bits & 16 else 0
-            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-            value, shift = 0, 0
-    return runs
 
 
 @pytest.mark.parametrize("text", ["", "P" * 6 + "0", "o", "p0", "/", "é", "0\n", "ooooooo"])

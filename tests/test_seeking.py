@@ -4,7 +4,6 @@ import subprocess
 import warnings
 from itertools import pairwise
 
-import av
 import numpy as np
 import pytest
 
@@ -12,88 +11,10 @@ from queryinst_vis.video import VideoReader
 from queryinst_vis.video.packets import Decoder
 from queryinst_vis.video.scan import scan
 from queryinst_vis.video.seek import find_start
-from tests.clips import HEIGHT, WIDTH
-
-FRAMES = 60
-random = np.random.default_rng(0)
-SPOTS = random.integers(0, 255, (FRAMES + 8, HEIGHT, WIDTH, 3), dtype=np.uint8)
-
-
-def moving(index):
-    """A picture that depends on the previous ones: noise that fades in and out."""
-    picture = np.full((HEIGHT, WIDTH, 3), 128, np.uint8)
-    for age in range(8):
-        column = 8 * ((index - age) % 8)
-        picture[:, column : column + 8] = SPOTS[index - age + 8, :, column : column + 8]
-    return picture
-
-
-def write(path, codec="libx264", rate=10, format=None, pix_fmt="yuv420p", **options):
-    with av.open(str(path), "w", format=format) as container:
-        stream = container.add_stream(codec, rate=rate, options=options)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pix_fmt
-        for index in range(FRAMES):
-            picture = av.VideoFrame.from_ndarray(moving(index), format="rgb24")
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode(None))
-    return path
-
-
-CLIPS = {
-    "h264, B-frames": ("mp4", {"g": "12", "bf": "3"}),
-    "h264, no B-frames": ("mp4", {"g": "12", "bf": "0"}),
-    "h264 in Matroska": ("mkv", {"g": "12", "bf": "3"}),
-    "h264 in MPEG-TS": ("ts", {"g": "12", "bf": "3"}),
-    "h264, open GOPs": ("mp4", {"g": "12", "bf": "3", "x264-params": "open-gop=1"}),
-    "h264, open GOPs in MPEG-TS": ("ts", {"g": "12", "bf": "3", "x264-params": "open-gop=1"}),
-    "h264, refreshed bit by bit": ("mp4", {"g": "12", "bf": "0", "x264-params": "intra-refresh=1"}),
-    "h264, interlaced": ("mp4", {"g": "12", "bf": "2", "x264-params": "interlaced=1"}),
-    "h264, fragmented": ("mp4", {"g": "12", "bf": "2"}),
-    "hevc": ("mp4", {"codec": "libx265", "x265-params": "keyint=12:log-level=0:open-gop=0"}),
-    "hevc, open GOPs": ("mkv", {"codec": "libx265", "x265-params": "keyint=12:log-level=0"}),
-    "mpeg4": ("mp4", {"codec": "mpeg4", "g": "12", "bf": "2"}),
-    "mpeg4 in AVI": ("avi", {"codec": "mpeg4", "g": "12", "bf": "2"}),
-    "mpeg2": ("ts", {"codec": "mpeg2video", "rate": 25, "g": "12", "bf": "2"}),
-    "mpeg2, program stream": ("mpg", {"codec": "mpeg2video", "rate": 25, "g": "12", "bf": "2"}),
-    "vp8": ("webm", {"codec": "libvpx", "g": "12", "auto-alt-ref": "1", "lag-in-frames": "16"}),
-    "vp9": ("webm", {"codec": "libvpx-vp9", "g": "12", "lag-in-frames": "16"}),
-    "jpeg": ("avi", {"codec": "mjpeg", "pix_fmt": "yuvj420p"}),
-    "raw h264": ("h264", {"g": "12", "bf": "3"}),
-    "flv": ("flv", {"g": "12", "bf": "2"}),
-}
-"""Codecs, structures and containers: ``{name: (suffix, options)}``."""
+from tests.moving_clips import CLIPS, FRAMES, copy_stream, random, write_moving
 
 NEVER = {"raw h264", "h264, refreshed bit by bit"}
 """Clips that may always be decoded from the start: without times, or without key frames."""
-
-
-def available(codec):
-    try:
-        av.codec.Codec(codec, "w")
-    except ValueError:
-        return False
-    return True
-
-
-@pytest.fixture(scope="module")
-def clip(request, tmp_path_factory):
-    suffix, options = CLIPS[request.param]
-    if not available(options.get("codec", "libx264")):
-        pytest.skip(f"this PyAV has no encoder {options['codec']}")
-    path = tmp_path_factory.mktemp("seek") / f"clip.{suffix}"
-    write(path, **options)
-    if "fragmented" in request.param:
-        path = copied(
-            path, path.with_name("fragments.mp4"), "-movflags", "frag_keyframe+empty_moov"
-        )
-    return path
-
-
-def copied(source, target, *options):
-    """A stream copy by ffmpeg."""
-    command = ["ffmpeg", "-v", "error", "-y", "-i", source, "-c", "copy", *options, target]
-    subprocess.run([*map(str, command)], check=True)
-    return target
 
 
 def read(path, **bounds):
@@ -132,7 +53,7 @@ def test_seeking_gives_the_frames_of_sequential_decoding(clip, request):
 
 
 def test_packets_before_the_key_frame_are_not_decoded(tmp_path, monkeypatch):
-    path = write(tmp_path / "clip.mp4", g="12", bf="3")
+    path = write_moving(tmp_path / "clip.mp4", g="12", bf="3")
     decoded = []
 
     def note(decoder, *arguments):
@@ -175,15 +96,15 @@ def test_seeking_in_damaged_videos_equals_sequential_decoding(clip, tmp_path, sh
 
 
 def test_seeking_works_with_uneven_timestamps(tmp_path):
-    path = write(tmp_path / "even.mkv", g="12", bf="0")
-    uneven = copied(path, tmp_path / "uneven.mkv", "-bsf:v", "setts=ts=TS+N*N")
+    path = write_moving(tmp_path / "even.mkv", g="12", bf="0")
+    uneven = copy_stream(path, tmp_path / "uneven.mkv", "-bsf:v", "setts=ts=TS+N*N")
     times = [frame.seconds for frame in read(uneven)]
     assert len({round(b - a, 3) for a, b in pairwise(times)}) > 1
     check(uneven)
 
 
 def test_joined_recordings_are_decoded_from_the_start(tmp_path):
-    path = write(tmp_path / "part.ts", g="12", bf="2")
+    path = write_moving(tmp_path / "part.ts", g="12", bf="2")
     joined = tmp_path / "joined.ts"
     joined.write_bytes(path.read_bytes() * 2)
     assert find_start(joined, scan(joined), 100) is None

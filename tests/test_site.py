@@ -8,23 +8,13 @@ import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
-from importlib import import_module
-from pathlib import Path
 
 import pytest
 
 import queryinst_vis
+from tests.reference_support import ENTRIES, ROOT, resolve
 
-ROOT = Path(__file__).resolve().parent.parent
-REFERENCE = (ROOT / "docs" / "reference.md").read_text()
-ENTRIES = re.findall(r"^::: (\S+)$", REFERENCE, re.MULTILINE)
 ARGUMENTS = re.compile(r"^ *Args:\n(?P<body>(?:(?: {4,}.*)?\n)+?)(?=^\s*$|\Z)", re.MULTILINE)
-
-
-def resolve(name: str):
-    """The object of a dotted name."""
-    module, _, attribute = name.rpartition(".")
-    return getattr(import_module(module), attribute)
 
 
 def documented_callables():

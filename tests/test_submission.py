@@ -7,7 +7,6 @@ import zipfile
 
 import pytest
 from eval_cases import detection, ground_truth, rle
-from test_eval_errors import RESULT_FAULTS
 from validate_support import OF_RESULTS, spoil_somewhere
 
 from queryinst_vis import cli
@@ -16,6 +15,7 @@ from queryinst_vis.evaluation import evaluate_youtube_vis
 from queryinst_vis.evaluation.average_precision import MAX_DETECTIONS
 from queryinst_vis.formats.annotation_set import open_set
 from queryinst_vis.formats.findings import ERROR
+from tests.eval_faults import RESULT_FAULTS
 
 MASKS = [rle(0, 0, 100, 100), None]
 
