@@ -218,6 +218,14 @@ def test_tests_use_no_private_names():
     assert {path: names for path, names in found.items() if names} == {}
 
 
+def test_test_files_are_independent_and_short():
+    """They share helpers through modules and fixtures through conftest.py."""
+    for path in sorted((ROOT / "tests").glob("test_*.py")):
+        imported = {module.removeprefix("tests.") for module in imported_modules(path)}
+        assert not [module for module in imported if module.startswith("test_")], path.name
+        assert len(path.read_text().splitlines()) <= 400, path.name
+
+
 # Entry points
 
 
