@@ -7,7 +7,6 @@ from itertools import islice
 import cv2
 import numpy as np
 import torch
-from pycocotools import mask as coco_mask
 
 from queryinst_vis import cli
 from queryinst_vis.config import Config, DatasetConfig
@@ -15,6 +14,7 @@ from queryinst_vis.data.loader import train_loader
 from queryinst_vis.data.tools.statistics import measure_set, summarise_set
 from queryinst_vis.formats.annotation_set import parse_set
 from queryinst_vis.masks import encode_rle
+from queryinst_vis.masks.rle import compress
 
 HEIGHT, WIDTH = 48, 80
 
@@ -35,9 +35,8 @@ def uncompressed(mask):
 
 
 def compressed(runs):
-    """COCO's compressed counts of these run lengths, by pycocotools."""
-    rle = coco_mask.frPyObjects({"size": [1, 1], "counts": runs}, 1, 1)
-    return rle["counts"].decode()
+    """COCO's compressed counts of these run lengths."""
+    return compress(np.array(runs), 1, 1)["counts"]
 
 
 def decoded_slowly(text):

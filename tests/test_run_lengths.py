@@ -50,6 +50,18 @@ def test_the_largest_mask_is_decoded():
     assert sums.areas.tolist() == [0, MAX_PIXELS]
 
 
+@pytest.mark.parametrize("runs", [[2**24, 5, 7, 9], [2**28, 2**24 - 1, 0], [2**25]])
+def test_a_long_first_run_is_compressed_as_by_pycocotools(runs):
+    rle = coco_mask.frPyObjects({"size": [1, 1], "counts": runs}, 1, 1)
+    assert compressed(runs) == rle["counts"].decode()
+
+
+def test_four_runs_of_six_characters_are_compressed_without_pycocotools():
+    """Its buffer has six characters for each run, and none for the end of the text."""
+    runs = [2**25, 2**25, 2**25, 2**26]
+    assert decoded_slowly(compressed(runs)) == runs and len(compressed(runs)) == 24
+
+
 def test_runs_of_no_pixels_inside_a_mask_are_joined():
     # pycocotools ends a comparison where both masks have such a run at the same place
     broken = {"size": [10, 10], "counts": compressed([10, 20, 0, 70])}

@@ -58,9 +58,29 @@ def encode_region(region: np.ndarray, x: int, y: int, image_size: tuple[int, int
 
 def compress(counts: np.ndarray, height: int, width: int) -> RLE:
     """Compress run lengths ``(runs,)``, background first, to COCO's format."""
+    if len(counts) and counts[0] >= _SIX_CHARACTERS:
+        return {"size": [height, width], "counts": _write_counts(counts.tolist())}
     plain = {"size": [height, width], "counts": counts.tolist()}
     rle = coco_mask.frPyObjects(plain, height, width)  # type: ignore[call-overload]  # takes lists
     return {"size": [height, width], "counts": as_text(rle["counts"])}
+
+
+_SIX_CHARACTERS = 2**24
+"""pycocotools writes beyond its buffer if every run takes six characters, so also the first."""
+
+
+def _write_counts(counts: list[int]) -> str:
+    """COCO's text: differences to the run before last, five bits per character, lowest first."""
+    text = []
+    for index, count in enumerate(counts):
+        value = count - counts[index - 2] if index > 2 else count
+        more = True
+        while more:
+            bits = value & 31
+            value >>= 5
+            more = value != (-1 if bits & 16 else 0)
+            text.append(chr(48 + bits + 32 * more))
+    return "".join(text)
 
 
 def decode_rle(rle: RLE) -> np.ndarray:
