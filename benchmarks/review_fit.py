@@ -34,8 +34,8 @@ Samples = list[tuple[dict[str, float], bool]]
 def fit(names: list[str], cache: Path) -> dict[str, Model]:
     """The weights of ``likelihood``, by logistic regression with L2 regularization.
 
-    The features of ``SWAP`` are predictions of the package's other models, so run this again once
-    their new weights are in the package.
+    The package's ``SWITCH`` models select the samples of ``SWITCH``, and its other models predict
+    the features of ``SWAP``, so run this again once the new weights are in the package.
     """
     links: Samples = []
     switches: Samples = []
