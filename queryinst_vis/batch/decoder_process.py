@@ -56,11 +56,6 @@ class Opened:
     shape: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Attached:
-    """The decoder has mapped the ring buffer, so its name can be removed."""
-
-
 class DecodedFrame(NamedTuple):
     """A frame in a slot of the ring buffer; ``image`` if its size differs from the first's."""
 
@@ -99,7 +94,7 @@ def decode_video(
     memory: int | None,
     cutting: Cutting | None = None,
 ) -> None:
-    """Send ``Opened``, ``Attached``, a ``DecodedFrame`` per frame, and ``Ended``.
+    """Send ``Opened``, a ``DecodedFrame`` per frame, and ``Ended``.
 
     For a long video to be cut, send ``Cut`` and ``Ended`` instead.
 
@@ -178,7 +173,7 @@ def _send_frames(
         raise InputError(f"video {video.origin}: has no frame")
     connection.send(_opened(source, first.image.shape, size, checksum))
     ring = SharedMemory(connection.recv())
-    connection.send(Attached())
+    ring.unlink()  # both processes have mapped it: killing them frees it, too
     try:
         slots = slots_of(ring, first.image.shape).reshape(SLOTS, -1)
         _fill(slots, first, frames, connection)

@@ -17,7 +17,6 @@ import numpy as np
 
 from queryinst_vis.batch.decoder_process import (
     SLOTS,
-    Attached,
     DecodedFrame,
     DecodeWarning,
     Ended,
@@ -92,7 +91,6 @@ class DecodedVideo:
         self.warnings: list[DecodeWarning] = []
         self._run = run
         self._ring: SharedMemory | None = None
-        self._is_attached = False
         self._slots: np.ndarray | None = None
         context = _context()
         self._connection, theirs = context.Pipe()
@@ -148,24 +146,17 @@ class DecodedVideo:
         Raises:
             VideoFailedError: it cannot be opened.
         """
-        if not self._is_attached and self.cut is None:
+        if self.opened is None and self.cut is None:
             message = self._receive()
             if isinstance(message, Cut):
                 self.cut = message
             elif isinstance(message, Opened):
-                self._create_ring(message)
-            elif isinstance(message, Attached):
-                assert self._ring is not None
-                self._is_attached = True
-                self._ring.unlink()  # mapped by both: a kill frees it, too
-        return self._is_attached or self.cut is not None
-
-    def _create_ring(self, opened: Opened) -> None:
-        self.opened = opened
-        frame_bytes = int(np.prod(opened.shape))
-        self._ring = SharedMemory(create=True, size=SLOTS * frame_bytes)
-        self._slots = slots_of(self._ring, opened.shape)
-        self._connection.send(self._ring.name)
+                self.opened = message
+                frame_bytes = int(np.prod(message.shape))
+                self._ring = SharedMemory(create=True, size=SLOTS * frame_bytes)
+                self._slots = slots_of(self._ring, message.shape)
+                self._connection.send(self._ring.name)
+        return self.opened is not None or self.cut is not None
 
     def poll(self) -> Frame | None:
         """The next frame; None if none is ready, or at the end.
@@ -195,10 +186,10 @@ class DecodedVideo:
         if self._ring is not None:
             ring, self._ring = self._ring, None
             ring.close()
-            if not self._is_attached:
+            with suppress(FileNotFoundError):  # the decoder has mapped and unlinked it
                 ring.unlink()
 
-    def _receive(self) -> Opened | Attached | Cut | DecodedFrame | None:
+    def _receive(self) -> Opened | Cut | DecodedFrame | None:
         """The next message; None if there is none yet, or after the last one."""
         now = time.monotonic()
         limit = self._run.decode_time
