@@ -352,11 +352,13 @@ def test_invalid_options_are_rejected_in_one_line(tmp_path, clip, capsys):
     for segment, overlap, reason in (
         ("8s", "5s", "more than twice"),
         ("10min", "0s", "must be above 0"),
-        ("soon", "5s", "such as 90s, 10min or 1h"),
     ):
         assert cli.main([*words, "--segment", segment, "--segment-overlap", overlap]) == 2
         error = capsys.readouterr().err
         assert reason in error and len(error.splitlines()) == 1
+    for option in ("--segment", "--segment-overlap", "--decode-silence", "--decode-time"):
+        assert cli.main([*words, option, "soon"]) == 2
+        assert "such as 90s, 10min or 1h, got 'soon'" in capsys.readouterr().err
     assert cli.main([*words, "--segment", "10min", "--live"]) == 2
 
 

@@ -86,7 +86,8 @@ def bucket(server, request, monkeypatch):
 
     system, _ = store_module.file_system_of(address(""))
     system.create_dir(name)
-    return address
+    yield address
+    server.fault = lambda method: None
 
 
 def test_files_are_complete_or_absent(bucket, tmp_path):
@@ -190,7 +191,7 @@ def test_retries_of_a_failing_store_are_bounded(bucket, server, tmp_path, monkey
         store.put(clip, "clip.mp4")
     assert SECRET not in str(caught.value)
     by_count = len(requests)
-    monkeypatch.setattr(store_module, "PATIENCE", 0.0)
+    monkeypatch.setattr(store_module, "RETRY_TIMEOUT", 0.0)
     with pytest.raises(InputError, match="failed 1 times"):
         store.put(clip, "clip.mp4")
     server.fault = lambda method: None

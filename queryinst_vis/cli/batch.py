@@ -185,15 +185,15 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--decode-silence",
-        type=seconds,
-        default="120",
+        type=_duration,
+        default="2min",
         metavar="TIME",
-        help="time without a new frame, including downloads, after which a decoder counts as hung: "
-        "seconds or h:mm:ss (default: %(default)s)",
+        help="time without a new frame, including downloads, after which a decoder counts as hung "
+        "(default: %(default)s)",
     )
     group.add_argument(
         "--decode-time",
-        type=seconds,
+        type=_duration,
         metavar="TIME",
         help="time limit for decoding a video, or a segment of one (default: none)",
     )
