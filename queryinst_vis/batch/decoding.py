@@ -58,8 +58,20 @@ def _context() -> Any:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["queryinst_vis.batch.decoder_process"])
+    context.set_forkserver_preload(_preloaded)
     return context
+
+
+_preloaded = ["queryinst_vis.batch.decoder_process"]
+
+
+def preload_in_decoders(module: str) -> None:
+    """Import a module once for all decoders; to be called before the first video is opened.
+
+    Every decoder imports what the main module imports. Preloading makes these imports cheap.
+    """
+    if module not in _preloaded:
+        _preloaded.append(module)
 
 
 class DecodedVideo:
