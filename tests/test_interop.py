@@ -167,22 +167,24 @@ def test_models_unknown_to_mmdetection_are_refused_on_export(tmp_path, resnet18_
     refuse(path, tmp_path / "lite0.pth", r"backbone\.body\.blocks\.\S+: has no counterpart")
 
 
-def test_efficientnet_lite0_is_converted_to_timm_backbone_weights(tmp_path):
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "tf_efficientnet_lite2"])
+def test_efficientnet_lite_is_converted_to_timm_backbone_weights(tmp_path, name):
     torch.manual_seed(0)
-    network = timm.create_model("tf_efficientnet_lite0")
+    network = timm.create_model(name)
     theirs = {}
     for key, value in network.state_dict().items():
         theirs[f"_{len(theirs)}.{key.rpartition('.')[2]}"] = value
     first = next(iter(theirs))
     theirs = {"_conv_stem.weight" if key == first else key: v for key, v in theirs.items()}
-    torch.save(theirs, tmp_path / "lite0.pth")
-    convert_checkpoint(tmp_path / "lite0.pth", tmp_path / "lite0.safetensors")
+    torch.save(theirs, tmp_path / "lite.pth")
+    line = convert_checkpoint(tmp_path / "lite.pth", tmp_path / "lite.safetensors")
+    assert f"timm's {name}, " in line
     config = Config()
     config.model.classes = ["person"]
     config.model.channels, config.model.num_stages = 32, 1
-    config.model.backbone.name = "tf_efficientnet_lite0"
+    config.model.backbone.name = name
     model = build_model(config)
-    load_backbone_weights(model, tmp_path / "lite0.safetensors")
+    load_backbone_weights(model, tmp_path / "lite.safetensors")
     image = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
         expected = network.eval().forward_features(image).shape
@@ -201,7 +203,7 @@ def test_what_cannot_be_converted_is_refused_in_one_line(tmp_path):
     torch.save({"weight": torch.zeros(1)}, tmp_path / "foreign.pth")
     refuse(tmp_path / "foreign.pth", dst, "its first key is 'weight'")
     torch.save({"_conv_stem.weight": torch.zeros(1)}, tmp_path / "lite9.pth")
-    refuse(tmp_path / "lite9.pth", dst, "only Lite0")
+    refuse(tmp_path / "lite9.pth", dst, "no EfficientNet-Lite0 to Lite4")
 
 
 def test_backbone_weights_of_another_network_are_refused(tmp_path, model):

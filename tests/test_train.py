@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from queryinst_vis.checkpoints.training_state import load_training_state
-from queryinst_vis.checkpoints.weights import load_weights, save_weights
+from queryinst_vis.checkpoints.weights import load_weights, save_weights, write_tensors
 from queryinst_vis.config import BackboneConfig, load_config
 from queryinst_vis.errors import InputError
 from queryinst_vis.models.build import build_model
@@ -161,6 +161,23 @@ def test_with_init_weights_no_backbone_weights_are_loaded(tmp_path, tiny_images)
     config.model.backbone.weights = "missing.safetensors"
     train(config, tmp_path / "run", devices=1, pretrained_backbone=True)  # nothing is fetched
     assert (tmp_path / "run" / "final.safetensors").exists()
+
+
+def test_backbone_weights_are_loaded_if_init_weights_lack_a_backbone(tmp_path, tiny_images):
+    """A converted track head, for example, comes without one."""
+    config = tiny_config(train=tiny_images, track=False)
+    torch.manual_seed(7)
+    other = build_model(config)
+    heads = {name: value for name, value in other.state_dict().items() if "backbone" not in name}
+    write_tensors(tmp_path / "heads.safetensors", heads, config)
+    torch.save(other.backbone.body.state_dict(), tmp_path / "backbone.pth")
+    config.train = replace(config.train, max_steps=1, lr=1e-12, warmup_steps=0)
+    config.train.init_weights = str(tmp_path / "heads.safetensors")
+    config.model.backbone.weights = str(tmp_path / "backbone.pth")
+    train(config, tmp_path / "run", devices=1)
+    _, weights = load_weights(tmp_path / "run" / "final.safetensors")
+    learnt = dict(other.named_parameters())
+    assert [name for name in learnt if not torch.allclose(weights[name], learnt[name])] == []
 
 
 def test_training_starts_from_backbone_weights(tmp_path, tiny_images):

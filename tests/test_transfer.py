@@ -149,19 +149,6 @@ def test_with_equal_classes_and_queries_all_weights_are_copied(source, source_co
     assert "  classes: the same 5" in lines and "  queries: the same 12" in lines
 
 
-def test_inference_weights_lack_the_earlier_mask_heads(source, config, tmp_path):
-    model, source_config = load_model(source, "cpu")
-    stripped = tmp_path / "stripped.safetensors"
-    save_weights(stripped, model, source_config, half=True, inference_only=True)
-    lines = transfer_checkpoint(stripped, config, tmp_path / "start.safetensors")
-    new, fresh = load_weights(tmp_path / "start.safetensors")[1], initial(config)
-    missing = [name for name in new if name.startswith("mask_heads.0.")]
-    assert missing and all(torch.equal(new[name], fresh[name]) for name in missing)
-    person = load_weights(source)[1]["mask_heads.1.predictor.weight"][0]
-    assert torch.equal(new["mask_heads.1.predictor.weight"][3], person.half().float())
-    assert any("keep their initialisation" in line and "mask_heads.0" in line for line in lines)
-
-
 def test_separate_mask_queries_are_selected_with_the_box_queries(tmp_path, source_config, config):
     for each in (source_config, config):
         each.model.mask.share_query = False

@@ -45,8 +45,8 @@ def convert_checkpoint(src: str | Path, dst: str | Path, report: Report | None =
       ``train.init_weights``;
     * MaskTrack R-CNN of its repository, of mmtracking or of mmdetection 3: its track head, for
       ``train.init_weights``;
-    * the ImageNet weights of EfficientNet-PyTorch's Lite0: written with timm's key names, for
-      ``model.backbone.weights``;
+    * the ImageNet weights of EfficientNet-PyTorch's Lite0 to Lite4: written with timm's key
+      names, for ``model.backbone.weights``;
     * weights of this package: written for distribution, in half precision, without the mask heads
       used only in training and without local paths.
 
@@ -100,9 +100,9 @@ def _is_native(src: Path) -> bool:
 
 
 def _convert_efficientnet(checkpoint: Checkpoint, dst: Path) -> str:
-    weights = efficientnet.convert_state_dict(checkpoint.state_dict)
+    name, weights = efficientnet.convert_state_dict(checkpoint.state_dict)
     write_tensors(dst, weights)
-    return f"{dst}: EfficientNet-Lite0 with timm's key names, {len(weights)} tensors"
+    return f"{dst}: timm's {name}, {len(weights)} tensors"
 
 
 def _convert_openmmlab(checkpoint: Checkpoint, dst: Path, report: Report | None) -> str:
@@ -110,7 +110,7 @@ def _convert_openmmlab(checkpoint: Checkpoint, dst: Path, report: Report | None)
     if "queries" not in weights and not has_track_head(weights):
         raise InputError(
             "neither a QueryInst nor a track head of OpenMMLab's projects, nor an "
-            "EfficientNet-Lite0 of EfficientNet-PyTorch; its first key is "
+            "EfficientNet-Lite of EfficientNet-PyTorch; its first key is "
             f"'{next(iter(checkpoint.state_dict))}'"
         )
     if report is not None:

@@ -1,40 +1,42 @@
-"""ImageNet weights of EfficientNet-PyTorch's Lite0 with timm's key names."""
+"""ImageNet weights of EfficientNet-PyTorch's Lite models with timm's key names."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import timm
 import torch
 from torch import Tensor
 
 from queryinst_vis.errors import InputError
 
 FIRST_KEY = "_conv_stem.weight"  # identifies the format of EfficientNet-PyTorch
-TIMM_NAME = "tf_efficientnet_lite0"
+TIMM_NAMES = [f"tf_efficientnet_lite{number}" for number in range(5)]
 
 
-def convert_state_dict(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the weights of EfficientNet-Lite0 to those of timm's ``tf_efficientnet_lite0``.
+def convert_state_dict(state_dict: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor]]:
+    """Rename the weights of an EfficientNet-Lite to those of timm's ``tf_efficientnet_lite*``.
 
-    Both are ports of the same TensorFlow model with its layers in the order of computation, so
-    keys are paired by position; shapes and the last part of each key are checked.
+    Both are ports of the same TensorFlow models with their layers in the order of computation, so
+    keys are paired by position; shapes and the last part of each key must agree.
+
+    Returns:
+        timm's name of the model, and the renamed weights.
 
     Raises:
-        InputError: the weights are not those of an EfficientNet-Lite0.
+        InputError: the weights are not those of an EfficientNet-Lite0 to Lite4.
     """
-    import timm
+    for name in TIMM_NAMES:
+        with torch.device("meta"):
+            expected = timm.create_model(name).state_dict()
+        if _outline(expected) == _outline(state_dict):
+            return name, dict(zip(expected, state_dict.values(), strict=True))
+    raise InputError(
+        f"{len(state_dict)} tensors whose shapes are those of no EfficientNet-Lite0 to Lite4: "
+        "only these are supported"
+    )
 
-    with torch.device("meta"):
-        expected = timm.create_model(TIMM_NAME).state_dict()
-    if len(expected) != len(state_dict):
-        raise InputError(
-            f"has {len(state_dict)} tensors, EfficientNet-Lite0 has {len(expected)}: only Lite0 "
-            "is supported"
-        )
-    renamed = {}
-    for (name, like), (key, value) in zip(expected.items(), state_dict.items(), strict=True):
-        if name.rpartition(".")[2] != key.rpartition(".")[2] or like.shape != value.shape:
-            raise InputError(
-                f"{key} of shape {tuple(value.shape)} instead of "
-                f"{name} of shape {tuple(like.shape)}"
-            )
-        renamed[name] = value
-    return renamed
+
+def _outline(state_dict: Mapping[str, Tensor]) -> list[tuple[str, torch.Size]]:
+    """The last part of every key, and the shape."""
+    return [(name.rpartition(".")[2], value.shape) for name, value in state_dict.items()]

@@ -1,6 +1,7 @@
-"""Initialising a model from another: other classes, another number of queries, image to video.
+"""Initialising a model from another: other classes, queries or stages, image to video.
 
-Tensors with the same name and shape are copied. Rows of classes are matched by class name; new
+Tensors with the same name and shape are copied, a backbone as a whole or not at all; additional
+stages start as copies of the last (adapt.py). Rows of classes are matched by class name; new
 classes are initialised with the mean of the checkpoint's rows or with one of them; rows of queries
 are selected by a rule (query_rules.py).
 """
@@ -13,8 +14,14 @@ from pathlib import Path
 
 import torch
 
+from queryinst_vis.checkpoints.adapt import (
+    has_backbone_of,
+    with_missing_stages,
+    without_other_backbone,
+)
 from queryinst_vis.checkpoints.aliases import match_rows
 from queryinst_vis.checkpoints.catalogue import find_weights
+from queryinst_vis.checkpoints.fit_neck import fit_neck
 from queryinst_vis.checkpoints.hub import SCHEME
 from queryinst_vis.checkpoints.query_rules import Source, pick_queries
 from queryinst_vis.checkpoints.weights import (
@@ -22,9 +29,9 @@ from queryinst_vis.checkpoints.weights import (
     load_weights,
     save_weights,
 )
-from queryinst_vis.config import Config, DatasetConfig
+from queryinst_vis.config import Config, DatasetConfig, resolved
 from queryinst_vis.errors import InputError
-from queryinst_vis.models.build import build_model
+from queryinst_vis.models.build import build_model, load_backbone_weights
 from queryinst_vis.models.queryinst import QueryInst
 from queryinst_vis.utils.files import check_not_read
 from queryinst_vis.utils.tensor_files import shape_text
@@ -40,8 +47,11 @@ def transfer_checkpoint(
     queries: str = "first",
     calibration: DatasetConfig | None = None,
     new_classes_from: str | None = None,
+    neck_images: DatasetConfig | None = None,
 ) -> list[str]:
     """Write initial weights for the config's model, transferred from another checkpoint.
+
+    If the checkpoint lacks the model's backbone, that of ``model.backbone.weights`` is written.
 
     Args:
         src: a name or a file: ``.safetensors`` or a ``last.ckpt``.
@@ -51,6 +61,7 @@ def transfer_checkpoint(
         calibration: the set for ``most_used``.
         new_classes_from: class of the checkpoint that initialises new classes; None:
             ``train.init_new_classes_from``.
+        neck_images: a set on which to fit the FPN to another backbone (fit_neck.py).
 
     Returns:
         Messages: the source of each class, and what keeps its initialisation.
@@ -67,11 +78,27 @@ def transfer_checkpoint(
     source = Source(*load_weights(path), config.model.classes, calibration)
     torch.manual_seed(config.seed)
     model = build_model(config)
+    backbone = config.model.backbone.weights
+    if backbone and not has_backbone_of(model.state_dict(), source.weights):
+        load_backbone_weights(model, resolved(backbone, "model.backbone.weights"))
     rows = pick_queries(queries, source, config.model.num_queries)
     ancestor = new_classes_from or config.train.init_new_classes_from
     lines = transfer(model, config, source, rows, f"checkpoint {path}", ancestor)
+    if neck_images:
+        lines += fit_neck(model, config, source, neck_images)
     save_weights(dst, model, config)
     return [*lines, f"wrote {dst}"]
+
+
+def brings_backbone(config: Config, name_or_path: str | Path) -> bool:
+    """Whether a checkpoint for ``train.init_weights`` has the backbone of the config's model.
+
+    Raises:
+        InputError: an unreadable checkpoint or a hub URL, since configs cannot trigger downloads.
+    """
+    with torch.device("meta"):
+        model = build_model(config)
+    return has_backbone_of(model.state_dict(), load_weights(_local(name_or_path))[1])
 
 
 def initialise_from(model: QueryInst, config: Config, name_or_path: str | Path) -> list[str]:
@@ -89,12 +116,7 @@ def initialise_from(model: QueryInst, config: Config, name_or_path: str | Path) 
             lacks the class that initialises new ones; or a hub URL, since configs cannot trigger
             downloads.
     """
-    if str(name_or_path).startswith(SCHEME):
-        raise InputError(
-            f"train.init_weights {name_or_path}: a config cannot trigger downloads; run "
-            f"'queryinst-vis weights {name_or_path}', and use the file that it prints"
-        )
-    path = find_weights(name_or_path)
+    path = _local(name_or_path)
     source = Source(*load_weights(path), config.model.classes)
     rows = pick_queries("reinitialise", source, config.model.num_queries)
     where, ancestor = f"train.init_weights {path}", config.train.init_new_classes_from
@@ -102,6 +124,16 @@ def initialise_from(model: QueryInst, config: Config, name_or_path: str | Path) 
     if source.config.model.num_queries != config.model.num_queries:
         lines.append("  to start from some of its queries: 'queryinst-vis transfer-weights'")
     return lines
+
+
+def _local(name_or_path: str | Path) -> Path:
+    """The file that ``train.init_weights`` names."""
+    if str(name_or_path).startswith(SCHEME):
+        raise InputError(
+            f"train.init_weights {name_or_path}: a config cannot trigger downloads; run "
+            f"'queryinst-vis weights {name_or_path}', and use the file that it prints"
+        )
+    return find_weights(name_or_path)
 
 
 def transfer(
@@ -129,7 +161,9 @@ def transfer(
         InputError: no layer of the checkpoint matches, or it lacks the class
             ``new_classes_from``.
     """
-    state, weights = model.state_dict(), source.weights
+    state = model.state_dict()
+    weights, dropped = without_other_backbone(state, source.weights)
+    weights, copied = with_missing_stages(state, weights)
     ancestors = _ancestors(source.config.model.classes, new_classes_from, where)
     matches = match_rows(source.config.model.classes, config.model.classes)
     classes = [ancestors if row is None else [row] for row in matches]
@@ -141,7 +175,7 @@ def transfer(
             "model.channels"
         )
     model.load_state_dict(taken, strict=False)
-    lines = [f"{where}: {len(taken)} of {len(state)} tensors copied"]
+    lines = [f"{where}: {len(taken)} of {len(state)} tensors copied", *dropped, *copied]
     if any(map(CLASS_ROWS.fullmatch, taken)):
         lines += _describe_classes(config, source.config, matches, new_classes_from)
     if "queries" in taken:

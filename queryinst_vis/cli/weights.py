@@ -25,10 +25,10 @@ def _add_convert_checkpoint(commands: Commands) -> None:
         "Import weights of other projects, export to mmdetection, or strip for distribution.",
         "The direction follows from the file names. SRC.pth to DST.safetensors imports QueryInst\n"
         "from the official repository and from mmdetection 2 and 3 (ResNet, ResNeXt, Swin), the\n"
-        "track head of MaskTrack R-CNN, mmtracking and mmdetection 3, and the backbone of\n"
-        "efficientnet-lite0-pytorch; unexpected keys are listed. SRC.safetensors or SRC.ckpt to\n"
-        "DST.pth exports to mmdetection 3; to DST.safetensors writes half precision without the\n"
-        "parts needed only for training. No code in a file is executed.",
+        "track head of MaskTrack R-CNN, mmtracking and mmdetection 3, and backbones of\n"
+        "EfficientNet-PyTorch (Lite0 to Lite4); unexpected keys are listed. SRC.safetensors or\n"
+        "SRC.ckpt to DST.pth exports to mmdetection 3; to DST.safetensors writes half precision\n"
+        "without the parts needed only for training. No code in a file is executed.",
         "queryinst-vis convert-checkpoint queryinst_r50_mmdet.pth queryinst_r50.safetensors",
         "queryinst-vis convert-checkpoint work/run/best.safetensors for_mmdetection.pth",
     )
@@ -94,6 +94,14 @@ def _add_transfer_weights(commands: Commands) -> None:
         metavar=("ANNOTATIONS", "IMAGES"),
         help="COCO or YouTube-VIS set for most_used",
     )
+    parser.add_argument(
+        "--fit-neck",
+        nargs=2,
+        metavar=("ANNOTATIONS", "IMAGES"),
+        help="if CONFIG has another backbone: fit the FPN's lateral convolutions to SRC's on at "
+        "most 300 images of this COCO or YouTube-VIS set, so that the heads keep working "
+        "(set model.backbone.weights in CONFIG)",
+    )
 
 
 def _run_convert_checkpoint(arguments: argparse.Namespace) -> None:
@@ -140,5 +148,6 @@ def _run_transfer(arguments: argparse.Namespace) -> None:
         arguments.queries,
         calibration,
         arguments.new_classes_from,
+        DatasetConfig(*arguments.fit_neck) if arguments.fit_neck else None,
     )
     print("\n".join(lines))

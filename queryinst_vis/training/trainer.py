@@ -14,7 +14,7 @@ from queryinst_vis.checkpoints.training_state import (
     TrainingState,
     save_training_state,
 )
-from queryinst_vis.checkpoints.transfer import initialise_from
+from queryinst_vis.checkpoints.transfer import brings_backbone, initialise_from
 from queryinst_vis.checkpoints.weights import load_exactly, save_weights
 from queryinst_vis.config import Config, differences, resolved
 from queryinst_vis.data.loader import load_batches, open_training_set
@@ -84,7 +84,9 @@ class Trainer:
             visible=self._is_first,
         )
         self._announce(describe_schedule(self.recipe, *scale))
-        self.model = self._build_model(state, pretrained_backbone and state is None)
+        self.model = (
+            self._resumed_model(state) if state else self._initial_model(pretrained_backbone)
+        )
         if fabric.device.type == "cpu":
             to_training_form(self.model)
         moments = state.moments if state else None
@@ -108,20 +110,24 @@ class Trainer:
         self.progress.print(line)
         self._notes.append(line)
 
-    def _build_model(self, state: TrainingState | None, pretrained_backbone: bool) -> QueryInst:
-        torch.manual_seed(self.config.seed)
-        model = build_model(self.config, pretrained_backbone and not self.recipe.init_weights)
-        if state:
-            load_exactly(model, state.model, f"checkpoint {self.work_dir / 'last.ckpt'}")
-            for key, (new, old) in differences(self.config, state.config).items():
-                self._announce(f"resumed with another {key}: {new} (was {old})")
-            return model
+    def _resumed_model(self, state: TrainingState) -> QueryInst:
+        model = build_model(self.config)
+        load_exactly(model, state.model, f"checkpoint {self.work_dir / 'last.ckpt'}")
+        for key, (new, old) in differences(self.config, state.config).items():
+            self._announce(f"resumed with another {key}: {new} (was {old})")
+        return model
+
+    def _initial_model(self, pretrained_backbone: bool) -> QueryInst:
         start, backbone = self.recipe.init_weights, self.config.model.backbone.weights
-        if start:  # includes the backbone
-            for line in initialise_from(model, self.config, resolved(start, "train.init_weights")):
-                self._announce(line)
-        elif backbone:
+        start = resolved(start, "train.init_weights") if start else None
+        has_backbone = start is not None and brings_backbone(self.config, start)
+        torch.manual_seed(self.config.seed)
+        model = build_model(self.config, pretrained_backbone and not has_backbone)
+        if backbone and not has_backbone:
             load_backbone_weights(model, resolved(backbone, "model.backbone.weights"))
+        if start:
+            for line in initialise_from(model, self.config, start):
+                self._announce(line)
         return model
 
     def _open_average(self, state: TrainingState | None) -> WeightAverage | None:

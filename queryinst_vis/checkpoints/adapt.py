@@ -1,0 +1,79 @@
+"""Adapting a checkpoint to a model with another backbone or with more stages."""
+
+from __future__ import annotations
+
+import re
+
+from queryinst_vis.checkpoints.weights import StateDict
+
+STAGE = re.compile(r"(stages|mask_heads)\.(\d+)\.")
+BACKBONE = "backbone."
+
+
+def has_backbone_of(state: StateDict, weights: StateDict) -> bool:
+    """Whether a checkpoint has the whole backbone of a model.
+
+    Args:
+        state: state dict of the model, or one of its tensors on the meta device.
+        weights: state dict of the checkpoint.
+    """
+    return all(
+        name in weights and weights[name].shape == value.shape
+        for name, value in state.items()
+        if name.startswith(BACKBONE)
+    )
+
+
+def without_other_backbone(state: StateDict, weights: StateDict) -> tuple[StateDict, list[str]]:
+    """Leave the backbone out if it isn't the model's.
+
+    Different backbones share the shapes of some layers (EfficientNet-Lite0 and Lite2, for
+    example). A mixture of pretrained and transferred layers would be worse than either.
+
+    Returns:
+        the weights to transfer, and messages.
+    """
+    saved = [name for name in weights if name.startswith(BACKBONE)]
+    if not saved or has_backbone_of(state, weights):
+        return weights, []
+    kept = {name: value for name, value in weights.items() if not name.startswith(BACKBONE)}
+    return kept, [
+        f"  backbone: a different one in the checkpoint, its {len(saved)} tensors left out"
+    ]
+
+
+def with_missing_stages(state: StateDict, weights: StateDict) -> tuple[StateDict, list[str]]:
+    """Add copies of the checkpoint's last stage, or mask head, for those that it lacks.
+
+    Published files lack the mask heads used only in training, and a model may have more stages
+    than its ancestor. A trained copy converges faster than a random initialisation, which would
+    disturb the shared queries and features at first.
+
+    Returns:
+        the weights to transfer, and messages.
+    """
+    saved = _indices(weights)
+    copied, lines = dict(weights), []
+    for kind, wanted in _indices(state).items():
+        missing = sorted(wanted - saved.get(kind, set()))
+        if not missing or kind not in saved:
+            continue
+        last = max(saved[kind])
+        for name in state:
+            found = STAGE.match(name)
+            if found and found[1] == kind and int(found[2]) in missing:
+                ancestor = f"{kind}.{last}.{name[found.end() :]}"
+                if ancestor in weights:
+                    copied[name] = weights[ancestor]
+        numbers = ", ".join(map(str, missing))
+        lines.append(f"  {kind}: {numbers} not in the checkpoint, copied from its {last}")
+    return copied, lines
+
+
+def _indices(state: StateDict) -> dict[str, set[int]]:
+    """Indices of the box stages and mask heads in a state dict."""
+    found: dict[str, set[int]] = {}
+    for name in state:
+        if match := STAGE.match(name):
+            found.setdefault(match[1], set()).add(int(match[2]))
+    return found
