@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import timm
 import torch
 from torch import Tensor
 
@@ -26,6 +25,8 @@ def convert_state_dict(state_dict: Mapping[str, Tensor]) -> tuple[str, dict[str,
     Raises:
         InputError: the weights are not those of an EfficientNet-Lite0 to Lite4.
     """
+    import timm
+
     for name in TIMM_NAMES:
         with torch.device("meta"):
             expected = timm.create_model(name).state_dict()
