@@ -113,6 +113,7 @@ def test_help_names_every_command(capsys):
         ["data", "merge"],
         ["data", "filter"],
         ["data", "remap"],
+        ["data", "fill-masks"],
         ["convert-dataset", "mots"],
         ["convert-dataset", "cityscapes"],
         ["convert-dataset", "synthetic"],

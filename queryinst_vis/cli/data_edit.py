@@ -1,4 +1,4 @@
-"""``queryinst-vis data merge``, ``filter`` and ``remap``: edit annotation files."""
+"""``queryinst-vis data merge``, ``filter``, ``remap`` and ``fill-masks``: edit annotation files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from queryinst_vis.cli.arguments import Commands, add_command, count
+from queryinst_vis.cli.arguments import Commands, add_command, count, fraction
 
 
 def add(tools: Commands) -> None:
@@ -14,6 +14,7 @@ def add(tools: Commands) -> None:
     _add_merge(tools)
     _add_filter(tools)
     _add_remap(tools)
+    _add_fill_masks(tools)
 
 
 def _add_merge(tools: Commands) -> None:
@@ -155,6 +156,47 @@ def _run_remap(arguments: argparse.Namespace) -> None:
         raise InputError("--map: a class is renamed twice; give one --map per old name")
     changed = remap_set(open_set(arguments.set), mapping, drop=arguments.drop)
     _write(changed, arguments.target, [arguments.set])
+
+
+def _add_fill_masks(tools: Commands) -> None:
+    parser = add_command(
+        tools,
+        "fill-masks",
+        _run_fill_masks,
+        "Give annotations that have only a box the mask of a matching detection.",
+        "For self-training with pseudo-masks: in every image, the detections and annotations of a\n"
+        "class are matched one to one by the IoU of their boxes. Where annotations have masks\n"
+        "already, these are kept, and the mean IoU with the matched detections is printed as an\n"
+        "estimate of the quality. Detections come from 'queryinst-vis detect photos --out found'.",
+        "queryinst-vis data fill-masks boxes.json found/detections.json masks.json",
+    )
+    add_set(parser)
+    parser.add_argument(
+        "detections",
+        type=Path,
+        metavar="DETECTIONS.json",
+        help="from 'detect' on the images of SET.json, or COCO results on SET.json",
+    )
+    _add_out(parser)
+    parser.add_argument(
+        "--min-iou",
+        type=fraction,
+        default=0.7,
+        metavar="X",
+        help="minimum IoU of the boxes (default: %(default)s)",
+    )
+
+
+def _run_fill_masks(arguments: argparse.Namespace) -> None:
+    from queryinst_vis.data.tools.fill_masks import fill_masks
+    from queryinst_vis.formats.annotation_set import open_set
+
+    content, filled = fill_masks(open_set(arguments.set), arguments.detections, arguments.min_iou)
+    _write(content, arguments.target, [arguments.set, arguments.detections])
+    print(f"filled {filled.filled} of {filled.missing} missing masks")
+    if agreement := filled.agreement:
+        mean = sum(agreement) / len(agreement)
+        print(f"mean IoU with {len(agreement)} annotated masks: {mean:.2f}")
 
 
 def _write(content: dict[str, Any], target: Path, sources: list[Path]) -> None:
