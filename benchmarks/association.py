@@ -50,7 +50,7 @@ from rich.table import Column, Table
 from queryinst_vis.checkpoints.catalogue import find_weights
 from queryinst_vis.checkpoints.weights import load_weights
 from queryinst_vis.config import Config, apply_overrides
-from queryinst_vis.errors import InputError
+from queryinst_vis.errors import InputError, run_script
 from queryinst_vis.evaluation import evaluate_tracking, evaluate_youtube_vis
 from queryinst_vis.evaluation.coverage import RATIOS
 from queryinst_vis.evaluation.tracking_metrics import COUNTS
@@ -139,20 +139,15 @@ class Run:
     track_thresholds: tuple[float, ...] = (0.0,)
 
 
-def main() -> int:
-    """Detect, track, evaluate and print; exit status 2 for invalid input."""
+def main() -> None:
+    """Detect, track, evaluate and print."""
     arguments = parse_arguments()
-    try:
-        runs = [run for weights in arguments.weights for run in plan(arguments, weights)]
-        rows = run_all(runs, arguments.jobs)
-        if arguments.out is not None:
-            arguments.out.parent.mkdir(parents=True, exist_ok=True)
-            write_json_atomically(arguments.out, rows)
-    except InputError as error:
-        print(f"association.py: error: {error}", file=sys.stderr)
-        return 2
+    runs = [run for weights in arguments.weights for run in plan(arguments, weights)]
+    rows = run_all(runs, arguments.jobs)
+    if arguments.out is not None:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        write_json_atomically(arguments.out, rows)
     report(rows)
-    return 0
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -345,4 +340,4 @@ def text(metrics: dict[str, float | None], name: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

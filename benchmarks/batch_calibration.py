@@ -36,6 +36,7 @@ from benchmarks.batch_runs import (
 )
 from benchmarks.batch_simulation import Job, World, simulate
 from queryinst_vis.batch.status import STATUS
+from queryinst_vis.errors import run_script
 
 MAX_FRAMES = 600
 _POLL_INTERVAL = 0.02  # seconds
@@ -182,4 +183,4 @@ def parse_arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

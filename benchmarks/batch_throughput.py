@@ -46,6 +46,7 @@ from benchmarks.batch_runs import (
     start_python,
     write_clips,
 )
+from queryinst_vis.errors import run_script
 from queryinst_vis.utils.files import write_json_atomically
 
 MINUTE = ClipSettings(frames=(600, 600))
@@ -277,4 +278,4 @@ def _parse_arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -27,6 +27,7 @@ from queryinst_vis.checkpoints.catalogue import find_weights
 from queryinst_vis.checkpoints.weights import load_weights
 from queryinst_vis.config import apply_overrides
 from queryinst_vis.data.youtube_vis import VideoRecord
+from queryinst_vis.errors import run_script
 from queryinst_vis.masks import bounding_box, to_rle
 from queryinst_vis.structures import Detections
 from queryinst_vis.tracking.fused import FusedTracks, overlaps, pair_cues
@@ -174,4 +175,4 @@ def report(examples: TrainingSet) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -20,6 +20,7 @@ from queryinst_vis.checkpoints.load import load_model
 from queryinst_vis.config import DatasetConfig
 from queryinst_vis.data.frames import load_pixels
 from queryinst_vis.data.loader import open_dataset
+from queryinst_vis.errors import run_script
 from queryinst_vis.inference.detector import Detector
 from queryinst_vis.inference.optimize import optimize_for_inference
 from queryinst_vis.structures import Detections
@@ -78,4 +79,4 @@ def duplicates(detections: Detections) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

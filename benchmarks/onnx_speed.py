@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import sys
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -32,7 +31,7 @@ from queryinst_vis.benchmark.timing import run_timed, spread_of
 from queryinst_vis.checkpoints.load import load_model
 from queryinst_vis.cli.arguments import count, size
 from queryinst_vis.data.transforms import fit_size, padded_size
-from queryinst_vis.errors import InputError
+from queryinst_vis.errors import run_script
 from queryinst_vis.inference.detector import Detector
 from queryinst_vis.inference.onnx_export import export_onnx
 from queryinst_vis.inference.optimize import optimize_for_inference
@@ -47,20 +46,15 @@ WARM_UP = 3  # frames
 Detect = Callable[[list[np.ndarray]], list[Detections]]
 
 
-def main() -> int:
-    """Run the benchmark; return the exit status."""
+def main() -> None:
+    """Run the benchmark."""
     arguments = _parse_arguments()
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
-    try:
-        result = _benchmark(arguments)
-    except InputError as error:
-        print(f"onnx_speed.py: error: {error}", file=sys.stderr)
-        return 2
+    result = _benchmark(arguments)
     _print(result)
     if arguments.json is not None:
         write_json_atomically(arguments.json, result)
-    return 0
 
 
 def _parse_arguments() -> argparse.Namespace:
@@ -173,4 +167,4 @@ def _print(result: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

@@ -17,6 +17,7 @@ from review_oracle import Clip, compare, counts_of, data, metrics, open_clip, re
 
 from queryinst_vis.data.convert import convert_mots
 from queryinst_vis.data.convert.own_data import read_own_data
+from queryinst_vis.errors import run_script
 from queryinst_vis.inference.track import track_video
 from queryinst_vis.review.export import export
 from queryinst_vis.training.finetune import finetune
@@ -84,4 +85,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

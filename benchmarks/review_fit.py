@@ -16,6 +16,7 @@ import numpy as np
 from review_oracle import FITTED, Clip, gt_of, is_confirmed, open_clip, trajectories_of
 from scipy.optimize import minimize
 
+from queryinst_vis.errors import run_script
 from queryinst_vis.review import Merge, Split, Swap
 from queryinst_vis.review.likelihood import Model, link_features, track_features
 from queryinst_vis.review.switches import (
@@ -128,4 +129,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -21,6 +21,7 @@ from review_oracle import SCORED, Clip, counts_of, detections_of, metrics, open_
 from rich.console import Console
 from rich.table import Table
 
+from queryinst_vis.errors import run_script
 from queryinst_vis.evaluation.tracking_metrics import TrackingCounts
 from queryinst_vis.utils.files import write_json_atomically
 
@@ -143,4 +144,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

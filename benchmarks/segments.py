@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -27,7 +26,7 @@ from pycocotools import mask as coco_mask
 
 from queryinst_vis.batch.segments import Cutting, cut_video
 from queryinst_vis.data.convert import convert_mots
-from queryinst_vis.errors import InputError
+from queryinst_vis.errors import InputError, run_script
 from queryinst_vis.evaluation import evaluate_tracking
 from queryinst_vis.formats.results import youtube_vis_entries
 from queryinst_vis.formats.track_store import TrackStore
@@ -64,18 +63,13 @@ class Clip:
     found: list[Detections]
 
 
-def main() -> int:
-    """Print and save the results; returns the exit status, 2 for unusable input."""
+def main() -> None:
+    """Print and save the results."""
     arguments = parse_arguments()
-    try:
-        rows = measure(arguments)
-    except InputError as error:
-        print(f"segments.py: error: {error}", file=sys.stderr)
-        return 2
+    rows = measure(arguments)
     if arguments.out is not None:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         write_json_atomically(arguments.out, rows)
-    return 0
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -259,4 +253,4 @@ def score(truth: dict[str, Any], frames: Sequence[TrackedFrame]) -> dict[str, fl
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

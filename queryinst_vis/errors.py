@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
 
 class InputError(ValueError):
     """Invalid input: a file, a config, a checkpoint, an argument.
@@ -26,3 +30,17 @@ class InputWarning(UserWarning):
 
     The message is a single line, which the command line prints before it continues.
     """
+
+
+def run_script(main: Callable[[], int | None]) -> NoReturn:
+    """Run the main function of a script and exit.
+
+    Args:
+        main: returns the exit status, or None for 0. If it raises an ``InputError``, the message
+            is printed as one line, and the exit status is 2.
+    """
+    try:
+        sys.exit(main())
+    except InputError as error:
+        print(f"{sys.argv[0]}: error: {error}", file=sys.stderr)
+        sys.exit(2)

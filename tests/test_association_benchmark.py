@@ -13,6 +13,7 @@ import torch
 
 from queryinst_vis.checkpoints.weights import save_weights
 from queryinst_vis.data.convert import convert_to_mots
+from queryinst_vis.errors import run_script
 from queryinst_vis.evaluation.tracking_metrics import evaluate_tracking
 from queryinst_vis.models.build import build_model
 from queryinst_vis.structures import Detections
@@ -189,9 +190,10 @@ def program(*words, **environment):
 def test_bad_arguments_are_refused_in_one_line(monkeypatch, capsys, tmp_path, words, message):
     monkeypatch.delenv("QUERYINST_VIS_DATA", raising=False)
     monkeypatch.setattr(sys, "argv", ["association.py", "--cache", str(tmp_path), *words])
-    assert association.main() == 2
+    with pytest.raises(SystemExit) as end:
+        run_script(association.main)
     err = capsys.readouterr().err
-    assert message in err and err.count("\n") == 1
+    assert end.value.code == 2 and message in err and err.count("\n") == 1
 
 
 def test_the_tables_and_the_rows_of_a_set(tmp_path):

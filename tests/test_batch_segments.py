@@ -358,7 +358,7 @@ def test_invalid_options_are_rejected_in_one_line(tmp_path, clip, capsys):
         assert reason in error and len(error.splitlines()) == 1
     for option in ("--segment", "--segment-overlap", "--decode-silence", "--decode-time"):
         assert cli.main([*words, option, "soon"]) == 2
-        assert "such as 90s, 10min or 1h, got 'soon'" in capsys.readouterr().err
+        assert "such as 90, 90s, 10min, 1h or 0:01:30.5, got 'soon'" in capsys.readouterr().err
     assert cli.main([*words, "--segment", "10min", "--live"]) == 2
 
 

@@ -34,15 +34,21 @@ from tests.tracking_support import KnowingTracker
         ("2:00:00", 7200),
         (".25", 0.25),
         ("75.5", 75.5),
+        ("90s", 90),
+        ("1.5min", 90),
+        ("2 m", 120),
+        ("1H", 3600),
     ],
 )
-def test_times_are_seconds_or_h_m_s(text, seconds):
+def test_times_are_seconds_h_m_s_or_have_a_unit(text, seconds):
     assert parse_time(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "1:60", "1:75:00", "-3", "abc", "1:2:3:4", "1e3", "nan"])
+@pytest.mark.parametrize(
+    "text", ["", "1:60", "1:75:00", "-3", "abc", "1:2:3:4", "1e3", "nan", "5d", "1:30s"]
+)
 def test_malformed_times_are_refused(text):
-    with pytest.raises(ValueError, match="h:mm:ss"):
+    with pytest.raises(ValueError, match="expected a time such as"):
         parse_time(text)
 
 

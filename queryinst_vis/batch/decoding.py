@@ -50,28 +50,17 @@ class VideoFailedError(InputError):
 
 
 @cache
-def _context() -> Any:
+def _context(imports: tuple[str, ...]) -> Any:
     """A fork server that preloads the decoder but not torch; spawn where not supported.
 
-    The worker itself cannot be forked, since it has threads and a network.
+    The worker itself cannot be forked, since it has threads and a network. Every decoder imports
+    what the worker's main module imports, such as Ray, which preloading makes cheap.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_preloaded)
+    context.set_forkserver_preload(["queryinst_vis.batch.decoder_process", *imports])
     return context
-
-
-_preloaded = ["queryinst_vis.batch.decoder_process"]
-
-
-def preload_in_decoders(module: str) -> None:
-    """Import a module once for all decoders; to be called before the first video is opened.
-
-    Every decoder imports what the main module imports. Preloading makes these imports cheap.
-    """
-    if module not in _preloaded:
-        _preloaded.append(module)
 
 
 class DecodedVideo:
@@ -82,6 +71,7 @@ class DecodedVideo:
         folder: for downloads; the caller removes it after ``close``.
         run: with limits on memory and time.
         cutting: how to cut a long video instead of decoding it; None: do not cut it.
+        imports: modules that every decoder imports anyway, for the process it is forked from.
 
     Attributes:
         opened: properties of the video; None until ``is_open`` has returned true.
@@ -94,7 +84,12 @@ class DecodedVideo:
     fault = None
 
     def __init__(
-        self, video: Video, folder: Path, run: RunOptions, cutting: Cutting | None = None
+        self,
+        video: Video,
+        folder: Path,
+        run: RunOptions,
+        cutting: Cutting | None = None,
+        imports: tuple[str, ...] = (),
     ) -> None:
         self.name, self.origin = video.name, video.origin
         self.opened: Opened | None = None
@@ -104,7 +99,7 @@ class DecodedVideo:
         self._run = run
         self._ring: SharedMemory | None = None
         self._slots: np.ndarray | None = None
-        context = _context()
+        context = _context(imports)
         self._connection, theirs = context.Pipe()
         arguments = video, folder, theirs, run.decode_memory, cutting
         self._process = context.Process(target=decode_video, args=arguments, daemon=True)

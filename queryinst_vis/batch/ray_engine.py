@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from queryinst_vis.batch.decoding import preload_in_decoders
 from queryinst_vis.batch.dispatcher import Dispatcher, Event, Outcome, Pending
 from queryinst_vis.batch.local_engine import MAX_START_FAILURES, set_up_worker
 from queryinst_vis.batch.options import RunOptions, Video
@@ -182,9 +181,8 @@ class _Actor:
 
     def work(self, run: RunOptions, dispatcher: Any, number: int) -> None:
         """Track until the run is over."""
-        preload_in_decoders("ray")
         set_up_worker(run)
-        Worker(run, _RemoteDriver(dispatcher, number)).work()
+        Worker(run, _RemoteDriver(dispatcher, number), imports=("ray",)).work()
 
 
 class _RemoteDriver:

@@ -35,10 +35,12 @@ class Worker:
     Args:
         run: settings of the run.
         driver: hands out the videos.
+        imports: as for ``DecodedVideo``.
     """
 
-    def __init__(self, run: RunOptions, driver: Driver) -> None:
+    def __init__(self, run: RunOptions, driver: Driver, imports: tuple[str, ...] = ()) -> None:
         self._run = run
+        self._imports = imports
         self._driver = driver
         self._store = Store(run.out)
         self._next_request = 0.0  # monotonic seconds
@@ -87,7 +89,7 @@ class Worker:
         if video is None:
             self._next_request = now + _REQUEST_INTERVAL
         else:
-            self._opening.append(_Job(video, self._run))
+            self._opening.append(_Job(video, self._run, self._imports))
 
     def _found_segments(self, job: _Job) -> Outcome:
         """The segments of a long video, which the driver hands out one by one."""
@@ -127,14 +129,14 @@ class _Job:
         source: the video; None if its segments are joined and no output needs its frames.
     """
 
-    def __init__(self, video: Video, run: RunOptions) -> None:
+    def __init__(self, video: Video, run: RunOptions, imports: tuple[str, ...]) -> None:
         self.video = video
         self._stack = ExitStack()
         self.folder = self._stack.enter_context(temporary_folder())
         self.source: DecodedVideo | None = None
         if video.part is None or video.part.segment is not None or video.options.save:
             cutting = run.cutting if video.part is None else None
-            self.source = DecodedVideo(video, self.folder, run, cutting)
+            self.source = DecodedVideo(video, self.folder, run, cutting, imports)
             self._stack.callback(self.source.close)
 
     @property

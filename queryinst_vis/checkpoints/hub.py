@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from queryinst_vis.errors import InputError
 from queryinst_vis.utils.hub import TIMEOUT, asking_the_hub
+
+if TYPE_CHECKING:
+    from huggingface_hub import ModelInfo
 
 SCHEME = "hf://"
 _ADDRESS = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:/([^@]+))?(?:@([\w./-]+))?")
@@ -29,16 +33,8 @@ def fetch_from_hub(address: str) -> Path:
     """
     from huggingface_hub import HfApi, hf_hub_download
 
-    match = _ADDRESS.fullmatch(address)
-    if match is None:
-        raise InputError(
-            f"weights '{address}': expected hf://OWNER/NAME, hf://OWNER/NAME/FILE or either of "
-            "them with @REVISION"
-        )
-    repo, file, revision = match.groups()
     what = f"weights '{address}'"
-    if file is not None and not file.endswith(_KINDS):
-        raise InputError(f"{what}: weights are {' or '.join(_KINDS)} files")
+    repo, file, revision = _parse(address)
     with asking_the_hub(what) as online:
         if not online:
             name = file or _choose(_cached_files(repo, revision), what)
@@ -48,19 +44,35 @@ def fetch_from_hub(address: str) -> Path:
         info = HfApi().model_info(repo, revision=revision, files_metadata=True, timeout=TIMEOUT)
         sizes = {sibling.rfilename: sibling.size for sibling in info.siblings or []}
         name = file or _choose(list(sizes), what)
+        if name is None:
+            raise InputError(f"{what}: contains no {_KINDS[0]} file")
         if name not in sizes:
             weights = ", ".join(other for other in sizes if other.endswith(_KINDS))
-            raise InputError(
-                f"{what}: no such file; its weights files are: {weights or 'none'}"
-                if name
-                else f"{what}: contains no {_KINDS[0]} file"
-            )
+            raise InputError(f"{what}: no such file; its weights files are: {weights or 'none'}")
         if name not in _cached_files(repo, info.sha):
-            licence = getattr(info.card_data, "license", None) or "unknown"
-            size = sizes[name]
-            amount = "unknown size" if size is None else f"{size / 1e6:.1f} MB"
-            print(f"fetching {name} of {repo}: {amount}, licence: {licence}", file=sys.stderr)
+            _announce(f"{name} of {repo}", sizes[name], info)
         return Path(hf_hub_download(repo, name, revision=revision, etag_timeout=TIMEOUT))
+
+
+def _parse(address: str) -> tuple[str, str | None, str | None]:
+    """Repository, file and revision of an address."""
+    match = _ADDRESS.fullmatch(address)
+    if match is None:
+        raise InputError(
+            f"weights '{address}': expected hf://OWNER/NAME, hf://OWNER/NAME/FILE or either of "
+            "them with @REVISION"
+        )
+    repo, file, revision = match.groups()
+    if file is not None and not file.endswith(_KINDS):
+        raise InputError(f"weights '{address}': weights are {' or '.join(_KINDS)} files")
+    return repo, file, revision
+
+
+def _announce(name: str, size: int | None, info: ModelInfo) -> None:
+    """Print the size and licence of a file to download."""
+    licence = getattr(info.card_data, "license", None) or "unknown"
+    amount = "unknown size" if size is None else f"{size / 1e6:.1f} MB"
+    print(f"fetching {name}: {amount}, licence: {licence}", file=sys.stderr)
 
 
 def _choose(names: list[str], what: str) -> str | None:

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from queryinst_vis.batch.options import RunOptions, VideoOptions
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT])i?B?", re.IGNORECASE)
-_TIME = re.compile(r"(\d+(?:\.\d+)?)\s*(s|sec|min|m|h)", re.IGNORECASE)
-_UNITS = {"s": 1, "m": 60, "h": 3600}  # seconds, by the first letter
 _FLAGS = ("strict", "allow-partial", "no-video")  # boolean options of a manifest
 
 
@@ -150,7 +148,7 @@ def _add_workers(group: argparse._ArgumentGroup) -> None:
 def _add_segments(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--segment",
-        type=_duration,
+        type=seconds,
         metavar="TIME",
         help="cut longer videos at key frames into segments of about this length, such as 90s, "
         "10min or 1h, which all workers share; their tracks are joined afterwards. The file is "
@@ -158,7 +156,7 @@ def _add_segments(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--segment-overlap",
-        type=_duration,
+        type=seconds,
         default="5s",
         metavar="TIME",
         help="overlap of consecutive segments, in which their tracks are matched "
@@ -185,7 +183,7 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--decode-silence",
-        type=_duration,
+        type=seconds,
         default="2min",
         metavar="TIME",
         help="time without a new frame, including downloads, after which a decoder counts as hung "
@@ -193,7 +191,7 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--decode-time",
-        type=_duration,
+        type=seconds,
         metavar="TIME",
         help="time limit for decoding a video, or a segment of one (default: none)",
     )
@@ -333,19 +331,6 @@ def _parse_row(
     if row.live:
         raise InputError(f"{where}: live sources have no end")
     return _options_of(row, [*overrides, *given.get("overrides", "").split()])
-
-
-def _duration(text: str) -> float:
-    """A time such as ``90s``, ``10min``, ``1h`` or ``0:10:00``, in seconds."""
-    match = _TIME.fullmatch(text.strip())
-    if match is not None:
-        return float(match[1]) * _UNITS[match[2][0].lower()]
-    try:
-        return seconds(text)
-    except argparse.ArgumentTypeError:
-        raise argparse.ArgumentTypeError(
-            f"expected a time such as 90s, 10min or 1h, got '{text}'"
-        ) from None
 
 
 def _bytes(text: str) -> int:

@@ -30,7 +30,7 @@ def add_source_options(parser: argparse.ArgumentParser, live: bool) -> None:
         "--start",
         type=seconds,
         metavar="TIME",
-        help="start at this time from the beginning of the video: seconds, or h:mm:ss such as "
+        help="start at this time from the beginning of the video, such as 90, 90s, 1.5min or "
         "0:01:30.5 (default: the first frame)",
     )
     group.add_argument("--end", type=seconds, metavar="TIME", help="stop before this time")
@@ -126,7 +126,7 @@ def open_sources_of(arguments: argparse.Namespace, words: list[str]) -> list[Sou
 
 
 def seconds(text: str) -> float:
-    """A time for ``--start`` or ``--end``, in seconds."""
+    """A time such as ``90``, ``10min`` or ``0:10:00``, in seconds."""
     from queryinst_vis.video.frames import parse_time
 
     try:

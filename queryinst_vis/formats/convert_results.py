@@ -24,6 +24,7 @@ from queryinst_vis.formats.video_set import VideoSet
 from queryinst_vis.utils.files import check_not_read, new_folder
 
 FORMATS = ("youtube-vis", "mots", "coco-video")
+_TRACK_LINES = "tracks.jsonl"  # only read
 
 
 def convert_results(
@@ -66,35 +67,43 @@ def convert_results(
     target = to or _format_by_name(dst)
     if target not in FORMATS:
         raise InputError(f"format '{target}': choose {', '.join(FORMATS)}")
-    if is_track_lines(src):
+    origin = _TRACK_LINES if is_track_lines(src) else format_of(src)
+    if origin == target:
+        raise InputError(f"{src}: is {origin} already; choose the target format with --to")
+    if "mots" not in (origin, target) and (first_frame is not None or classes):
+        raise InputError("--first-frame and --class are for MOTS, but neither format is MOTS")
+    if origin == _TRACK_LINES:
         if gt is not None:
             raise InputError(f"{src}: already contains the video and classes; leave out --gt")
-        if target != "mots" and (first_frame is not None or classes):
-            raise InputError("--first-frame and --class are for MOTS, but neither format is MOTS")
         return _convert_track_lines(src, dst, target, first_frame, classes)
     if gt is None:
         raise InputError(
             f"{src}: does not contain the videos and classes, unlike a tracks.jsonl of 'track'; "
             "give a file with them with --gt"
         )
-    videos = open_videos(gt)
-    origin = format_of(src)
-    if origin == target:
-        raise InputError(f"{src}: is {origin} already; choose the target format with --to")
-    if "mots" not in (origin, target) and (first_frame is not None or classes):
-        raise InputError("--first-frame and --class are for MOTS, but neither format is MOTS")
+    return _convert_sets(src, dst, origin, target, open_videos(gt), first_frame, classes)
+
+
+def _convert_sets(
+    src: Path,
+    dst: Path,
+    origin: str,
+    target: str,
+    videos: AnnotationSet,
+    first_frame: int | None,
+    classes: dict[str, int] | None,
+) -> str:
+    """Convert the results on the videos of a set."""
     wrote = f"wrote {dst}: {target} results"
-    if origin == "youtube-vis":
-        results = VideoSet(videos, src)
-    else:
-        if origin == "mots":
-            entries = read_mots(src, videos, first_frame, classes)
-        else:
-            entries = read_coco_video(src, videos)
-        if target == "youtube-vis":
-            write_results(dst, entries)
-            return wrote
-        results = VideoSet(videos, entries)
+    entries = None  # in the YouTube-VIS format
+    if origin == "mots":
+        entries = read_mots(src, videos, first_frame, classes)
+    elif origin == "coco-video":
+        entries = read_coco_video(src, videos)
+    if target == "youtube-vis":
+        write_results(dst, entries or [])
+        return wrote
+    results = VideoSet(videos, src if entries is None else entries)
     if target == "coco-video":
         write_results(dst, coco_video_entries(videos, results))
         return wrote

@@ -136,7 +136,8 @@ def detect_images(
     check_classes(classes, detector.class_names)
     detector = with_thresholds(for_showing(detector, overrides), conf, iou)
     unreadable: list[Path] = []
-    images_done, counts = 0, Counter[str]()
+    counts: Counter[str] = Counter()
+    images_done = 0
     with (
         files_together(),
         coco_detections(out / DETECTIONS, detector.class_names, {"source": origin}) as file,
@@ -150,13 +151,7 @@ def detect_images(
             if pictures:
                 with atomic_path(targets[path]) as temporary:
                     detections.plot(frame).save(temporary, quality=92)
-        if images_done == 0:
-            raise InputError(
-                f"{unreadable[0]}: not a readable image, nor any other of "
-                f"{_count(len(names), 'image')}; videos are for 'queryinst-vis track'"
-            )
-    if unreadable:
-        _warn_of(unreadable, len(names))
+        _check_readable(unreadable, len(names))
     return DetectSummary(
         images_done,
         dict(counts),
@@ -181,15 +176,22 @@ def _add(file: CocoDetections, name: str, detections: Detections) -> None:
     )
 
 
-def _warn_of(unreadable: Sequence[Path], total: int) -> None:
-    shown = ", ".join(str(path) for path in unreadable[:_NAMED])
-    more = " and others" if len(unreadable) > _NAMED else ""
-    warnings.warn(
-        f"{len(unreadable)} of {_count(total, 'image')} cannot be read and were skipped: "
-        f"{shown}{more}",
-        InputWarning,
-        stacklevel=3,
-    )
+def _check_readable(unreadable: Sequence[Path], total: int) -> None:
+    """Warn of unreadable images, and refuse if there are no others."""
+    if len(unreadable) == total:
+        raise InputError(
+            f"{unreadable[0]}: not a readable image, nor any other of {_count(total, 'image')}; "
+            "videos are for 'queryinst-vis track'"
+        )
+    if unreadable:
+        shown = ", ".join(str(path) for path in unreadable[:_NAMED])
+        more = " and others" if len(unreadable) > _NAMED else ""
+        warnings.warn(
+            f"{len(unreadable)} of {_count(total, 'image')} cannot be read and were skipped: "
+            f"{shown}{more}",
+            InputWarning,
+            stacklevel=3,
+        )
 
 
 def _detect(

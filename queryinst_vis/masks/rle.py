@@ -15,6 +15,9 @@ else:
     RLE = dict[str, Any]
     """Compressed COCO run lengths: ``{"size": [height, width], "counts": text}``."""
 
+_SIX_CHARACTERS = 2**24
+"""pycocotools writes beyond its buffer if every run takes six characters, so also the first."""
+
 
 def encode_rle(mask: np.ndarray) -> RLE:
     """Encode an ``(H, W)`` bool mask as compressed COCO RLE with ``counts`` as text."""
@@ -63,10 +66,6 @@ def compress(counts: np.ndarray, height: int, width: int) -> RLE:
     plain = {"size": [height, width], "counts": counts.tolist()}
     rle = coco_mask.frPyObjects(plain, height, width)  # type: ignore[call-overload]  # takes lists
     return {"size": [height, width], "counts": as_text(rle["counts"])}
-
-
-_SIX_CHARACTERS = 2**24
-"""pycocotools writes beyond its buffer if every run takes six characters, so also the first."""
 
 
 def _write_counts(counts: list[int]) -> str:

@@ -16,6 +16,8 @@ from queryinst_vis.errors import InputError, InputWarning
 _NAMED = 10  # maximum runs of frame numbers in a warning
 _ROUNDING = 1e-6  # tolerance of time bounds in seconds
 _CLOCK = re.compile(r"(?:(?:(\d+):)?([0-5]?\d):)?(\d+(?:\.\d*)?|\.\d+)")
+_WITH_UNIT = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(s|sec|min|m|h)", re.IGNORECASE)
+_UNITS = {"s": 1, "m": 60, "h": 3600}  # seconds, by the first letter
 
 
 class Frame(NamedTuple):
@@ -174,14 +176,16 @@ ALL_FRAMES = Selection()
 
 
 def parse_time(text: str) -> float:
-    """Parse ``"90"``, ``"1:30"`` or ``"0:01:30.5"`` to seconds.
+    """Parse ``"90"``, ``"90s"``, ``"1.5min"``, ``"1h"``, ``"1:30"`` or ``"0:01:30.5"`` to seconds.
 
     Raises:
         ValueError: invalid format.
     """
+    if match := _WITH_UNIT.fullmatch(text.strip()):
+        return float(match[1]) * _UNITS[match[2][0].lower()]
     match = _CLOCK.fullmatch(text.strip())
     if match is None or (match[2] is not None and float(match[3]) >= 60):
-        raise ValueError(f"expected seconds or h:mm:ss, such as 90 or 0:01:30.5, got '{text}'")
+        raise ValueError(f"expected a time such as 90, 90s, 10min, 1h or 0:01:30.5, got '{text}'")
     return int(match[1] or 0) * 3600 + int(match[2] or 0) * 60 + float(match[3])
 
 

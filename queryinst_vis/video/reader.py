@@ -111,39 +111,49 @@ class VideoReader:
         allow_partial: bool = False,
         decoder: str = PYAV,
     ) -> None:
-        self.path = Path(path)
+        self.path = self._local(path, allow_partial)
         self._selection = Selection(start, end, start_frame, end_frame, stride, max_frames)
-        if is_http(path):
-            downloaded = ExitStack()
-            weakref.finalize(self, downloaded.close)
-            folder = downloaded.enter_context(temporary_folder())
-            self.path = download(str(path), folder, allow_partial)
-        elif not self.path.is_file():
-            raise InputError(f"video {path}: {_why_no_file(path)}")
         self._strict = strict
         self._scan = scan(self.path, allow_partial)
-        for note in self._scan.notes:
-            self._complain(note)
-        if self._scan.frames and len(self) == 0:
-            raise InputError(f"video {self.path}: {self._selection.misses(self._scan.seconds())}")
-        is_whole = len(self) == -(-self._scan.frames // stride)
-        if strict and is_whole and self._scan.lost:
-            self._complain(f"damaged: {self._scan.lost} of {self._scan.frames} frames are missing")
+        self._check_scan()
         self.fps = float(self._scan.rate / stride)
         self.is_variable = self._scan.is_variable
         self._first = self._first_picture()
         converter = self._converter()
         self.height, self.width = converter.height, converter.width
         self.pixel_aspect = converter.upright_aspect(self._scan.pixel_aspect)
-        self._other: FrameAccess | None = None
-        if decoder != PYAV:
-            if decoder in DECODERS and not self._scan.is_seekable:
-                raise InputError(
-                    f"video {self.path}: its packets do not determine the number of every frame; "
-                    f"use --decoder {PYAV}"
-                )
-            first = converter(self._first)
-            self._other = open_decoder(decoder, self.path, self._scan.frames, first)
+        self._other = None if decoder == PYAV else self._open(decoder, converter(self._first))
+
+    def _local(self, path: str | Path, allow_partial: bool) -> Path:
+        """The file; downloaded to a folder that is removed with the reader."""
+        if is_http(path):
+            downloaded = ExitStack()
+            weakref.finalize(self, downloaded.close)
+            folder = downloaded.enter_context(temporary_folder())
+            return download(str(path), folder, allow_partial)
+        if not Path(path).is_file():
+            raise InputError(f"video {path}: {_why_no_file(path)}")
+        return Path(path)
+
+    def _check_scan(self) -> None:
+        """Warn of irregularities, or refuse them if ``strict``; refuse an empty selection."""
+        scan = self._scan
+        for note in scan.notes:
+            self._complain(note)
+        if scan.frames and len(self) == 0:
+            raise InputError(f"video {self.path}: {self._selection.misses(scan.seconds())}")
+        is_whole = len(self) == -(-scan.frames // self._selection.stride)
+        if self._strict and is_whole and scan.lost:
+            self._complain(f"damaged: {scan.lost} of {scan.frames} frames are missing")
+
+    def _open(self, decoder: str, first: np.ndarray) -> FrameAccess:
+        """Another decoder than PyAV, whose first frame must be ``first``."""
+        if decoder in DECODERS and not self._scan.is_seekable:
+            raise InputError(
+                f"video {self.path}: its packets do not determine the number of every frame; "
+                f"use --decoder {PYAV}"
+            )
+        return open_decoder(decoder, self.path, self._scan.frames, first)
 
     def __len__(self) -> int:
         """Number of selected frames, according to the packets of the file."""
@@ -245,12 +255,12 @@ class VideoReader:
         raise InputError(f"video {self.path}: contains no frame that can be decoded")
 
     def _complain(self, what: str) -> None:
-        self._warn(InputWarning(f"video {self.path}: {what}"))
+        self._warn(InputWarning(f"video {self.path}: {what}"), stacklevel=5)
 
-    def _warn(self, warning: InputWarning) -> None:
+    def _warn(self, warning: InputWarning, stacklevel: int = 4) -> None:
         if self._strict:
             raise InputError(f"{warning}; leave out strict (--strict) to accept it")
-        warnings.warn(warning, stacklevel=4)
+        warnings.warn(warning, stacklevel=stacklevel)
 
 
 def _why_no_file(path: str | Path) -> str:

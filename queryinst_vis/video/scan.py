@@ -230,47 +230,88 @@ def _read(
     stream: av.VideoStream,
     shifts: Sequence[tuple[int, int]] = (),
 ) -> _Packets:
-    codec = stream.codec_context.name
-    is_broadcast = container.format.name in _BROADCASTS
-    ticks = Ticks(time_base_of(stream), shifts)
-    count = untimed = 0
-    first, first_tick = -1, None
-    times = array("q")
-    fields = FieldPairs(stream.codec_context)
-    key_frames: list[KeyFrame] = []
-    latest, is_plain = _NEVER, True
-    is_cut, fault = False, ""
+    reader = _PacketReader(container, stream, shifts)
+    fault = ""
     try:
         for packet in container.demux(stream):
-            if packet.size == 0 and packet.dts is None:
-                continue  # PyAV's request to flush the decoder
-            is_cut = packet.is_corrupt
-            tick = ticks.of(packet)
-            is_second_field = fields.is_second(packet)
-            if first < 0 and (packet.is_keyframe or not is_broadcast):
-                first, first_tick = count, tick if packet.is_keyframe else None
-                times, untimed = array("q"), 0
-            if packet.is_keyframe and tick is not None and packet.dts is not None:
-                is_ahead = tick > latest
-                key_frames.append(KeyFrame(count, tick, packet.dts, packet.size, is_ahead))
-            latest = latest if tick is None else max(latest, tick)
-            count += 1
-            if is_second_field or not is_shown(packet, codec):
-                continue
-            if codec == "mpeg4" and packet.size <= NOT_CODED:
-                is_plain = False
-            if tick is None:
-                untimed += 1
-            elif first_tick is None or tick >= first_tick:
-                times.append(tick)
-            else:
-                is_plain = False
+            if packet.size or packet.dts is not None:  # not PyAV's request to flush the decoder
+                reader.add(packet)
     except av.FFmpegError as error:
         # the end of a multipart JPEG file is such an error, too
         fault = "" if container.format.name == "mpjpeg" else reason(error)
-    shown = np.array(times, np.int64)
-    is_plain = is_plain and not (untimed or ticks.has_restarted or first > 0 or fault or is_cut)
-    return _Packets(count, shown, untimed, first, first_tick, key_frames, is_plain, is_cut, fault)
+    return reader.summary(fault)
+
+
+class _PacketReader:
+    """Collects what a ``_Packets`` summarises.
+
+    Args:
+        container, stream: of the file.
+        shifts: as for ``Ticks``.
+    """
+
+    def __init__(
+        self,
+        container: av.container.InputContainer,
+        stream: av.VideoStream,
+        shifts: Sequence[tuple[int, int]],
+    ) -> None:
+        self._codec = stream.codec_context.name
+        self._is_broadcast = container.format.name in _BROADCASTS
+        self._ticks = Ticks(time_base_of(stream), shifts)
+        self._fields = FieldPairs(stream.codec_context)
+        self._count = self._untimed = 0
+        self._first = -1
+        self._first_tick: int | None = None
+        self._times = array("q")
+        self._key_frames: list[KeyFrame] = []
+        self._latest = _NEVER
+        self._is_plain, self._is_cut = True, False
+
+    def add(self, packet: av.Packet) -> None:
+        """Add the next packet."""
+        self._is_cut = packet.is_corrupt
+        tick = self._ticks.of(packet)
+        is_second_field = self._fields.is_second(packet)
+        if self._first < 0 and (packet.is_keyframe or not self._is_broadcast):
+            self._first, self._first_tick = self._count, tick if packet.is_keyframe else None
+            self._times, self._untimed = array("q"), 0
+        if packet.is_keyframe and tick is not None and packet.dts is not None:
+            is_ahead = tick > self._latest
+            key_frame = KeyFrame(self._count, tick, packet.dts, packet.size, is_ahead)
+            self._key_frames.append(key_frame)
+        if tick is not None:
+            self._latest = max(self._latest, tick)
+        self._count += 1
+        if not is_second_field and is_shown(packet, self._codec):
+            self._add_frame(packet, tick)
+
+    def _add_frame(self, packet: av.Packet, tick: int | None) -> None:
+        if self._codec == "mpeg4" and packet.size <= NOT_CODED:
+            self._is_plain = False
+        if tick is None:
+            self._untimed += 1
+        elif self._first_tick is None or tick >= self._first_tick:
+            self._times.append(tick)
+        else:
+            self._is_plain = False
+
+    def summary(self, fault: str) -> _Packets:
+        """The summary of all packets; ``fault`` is the error that ended reading, or ""."""
+        is_irregular = (
+            self._untimed or self._ticks.has_restarted or self._first > 0 or fault or self._is_cut
+        )
+        return _Packets(
+            self._count,
+            np.array(self._times, np.int64),
+            self._untimed,
+            self._first,
+            self._first_tick,
+            self._key_frames,
+            self._is_plain and not is_irregular,
+            self._is_cut,
+            fault,
+        )
 
 
 def _check_length(

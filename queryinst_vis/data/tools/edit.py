@@ -184,32 +184,14 @@ def merge_sets(
             frames that occur in two files.
     """
     prefixes = [""] * len(annotation_sets) if prefixes is None else prefixes
-    if len(prefixes) != len(annotation_sets):
-        raise InputError(
-            f"{len(prefixes)} prefixes for {len(annotation_sets)} files: give one for each"
-        )
+    _check_mergeable(annotation_sets, prefixes)
     kind = annotation_sets[0].kind
-    if any(one.kind != kind for one in annotation_sets):
-        raise InputError("cannot merge a file of videos with one of images")
     categories: dict[str, dict[str, Any]] = {}
     videos: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    frames: set[str] = set()
-    for number, (one, prefix) in enumerate(zip(annotation_sets, prefixes, strict=True), start=1):
-        if not one.annotated:
-            raise InputError(
-                f"file {number} has no annotations: in the merged file, its {kind}s would "
-                "appear to be empty"
-            )
+    for one, prefix in zip(annotation_sets, prefixes, strict=True):
         for entry in one.content["categories"]:
             categories.setdefault(entry["name"], {**entry, "id": len(categories) + 1})
-        added = {file for video in one.videos.values() for file in _prefixed(video, prefix)}
-        if not frames.isdisjoint(added):
-            raise InputError(
-                f"file {number} has frames of an earlier file, e.g. {min(frames & added)}; "
-                "if they are different images, distinguish the folders with --prefix"
-            )
-        frames |= added
         new_ids = {identity: len(videos) + k for k, identity in enumerate(one.videos, start=1)}
         videos += [
             _renumbered(entry, one.videos[entry["id"]], new_ids[entry["id"]], prefix)
@@ -229,6 +211,30 @@ def merge_sets(
         "annotations": annotations,
         "categories": list(categories.values()),
     }
+
+
+def _check_mergeable(annotation_sets: Sequence[AnnotationSet], prefixes: Sequence[str]) -> None:
+    """Refuse what ``merge_sets`` refuses."""
+    if len(prefixes) != len(annotation_sets):
+        raise InputError(
+            f"{len(prefixes)} prefixes for {len(annotation_sets)} files: give one for each"
+        )
+    if len({one.kind for one in annotation_sets}) > 1:
+        raise InputError("cannot merge a file of videos with one of images")
+    frames: set[str] = set()
+    for number, (one, prefix) in enumerate(zip(annotation_sets, prefixes, strict=True), start=1):
+        if not one.annotated:
+            raise InputError(
+                f"file {number} has no annotations: in the merged file, its {one.kind}s would "
+                "appear to be empty"
+            )
+        added = {file for video in one.videos.values() for file in _prefixed(video, prefix)}
+        if not frames.isdisjoint(added):
+            raise InputError(
+                f"file {number} has frames of an earlier file, e.g. {min(frames & added)}; "
+                "if they are different images, distinguish the folders with --prefix"
+            )
+        frames |= added
 
 
 def _common(lists: Sequence[list]) -> list:
