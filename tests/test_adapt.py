@@ -10,10 +10,11 @@ from queryinst_vis import cli
 from queryinst_vis.checkpoints.convert import convert_checkpoint
 from queryinst_vis.checkpoints.fit_neck import LevelFit, fit_neck
 from queryinst_vis.checkpoints.load import load_model
-from queryinst_vis.checkpoints.query_rules import Source
+from queryinst_vis.checkpoints.query_rules import Source, pick_queries
 from queryinst_vis.checkpoints.transfer import initialise_from, transfer_checkpoint
 from queryinst_vis.checkpoints.weights import load_weights, save_weights
 from queryinst_vis.errors import InputError
+from queryinst_vis.models.boxes import draw_proposals
 from queryinst_vis.models.build import build_model
 from tests.tiny import tiny_config, write_images
 
@@ -76,6 +77,40 @@ def test_mask_heads_missing_in_a_published_file_are_copied_from_its_only_one(
     first, last = (head.state_dict() for head in model.mask_heads)
     assert all(torch.equal(first[name], last[name]) for name in first)
     assert "mask_heads: 0 not in the checkpoint, copied from its 1" in text
+
+
+# More queries
+
+
+def test_more_queries_start_on_a_grid_from_the_nearest_queries(source, config, tmp_path):
+    old = load_weights(source)[1]
+    config.model.num_queries, config.model.proposals = 12, "grid"
+    lines = transfer_checkpoint(source, config, tmp_path / "start.safetensors", "nearest")
+    new = load_weights(tmp_path / "start.safetensors")[1]
+    grid = draw_proposals(12, "grid")
+    assert torch.equal(new["proposals"], grid)
+    nearest = torch.cdist(grid[:, :2], old["proposals"][:, :2]).argmin(dim=1)
+    assert torch.cdist(new["queries"], old["queries"]).argmin(dim=1).equal(nearest)
+    assert len(new["queries"].unique(dim=0)) == 12, "copies differ"
+    used = len(nearest.unique())
+    assert f"  queries: 12 from {used} of the checkpoint's 5, with their own proposals" in lines
+
+
+def test_as_many_or_fewer_queries_keep_their_boxes(source, config, tmp_path):
+    """The queries of a grid are nearest to themselves."""
+    config.model.proposals = "grid"
+    torch.manual_seed(2)
+    model = build_model(config)
+    save_weights(tmp_path / "grid.safetensors", model, config)
+    rows = pick_queries("nearest", Source(config, model.state_dict(), []), 3)
+    config.model.num_queries = 3
+    transfer_checkpoint(
+        tmp_path / "grid.safetensors", config, tmp_path / "start.safetensors", "nearest"
+    )
+    new = load_weights(tmp_path / "start.safetensors")[1]
+    assert len(set(rows)) == 3
+    assert torch.equal(new["queries"], model.queries[rows])
+    assert torch.equal(new["proposals"], model.proposals[rows])
 
 
 # The FPN of another backbone

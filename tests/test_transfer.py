@@ -368,5 +368,5 @@ def test_transfer_weights_refuses_an_unknown_rule_in_one_line(source, tiny_yaml,
     words = ["transfer-weights", source, tiny_yaml, target, "--queries", "best"]
     assert cli.main([str(word) for word in words]) == 2
     error = capsys.readouterr().err
-    assert error.count("\n") == 1 and "first, kmeans, most_used, reinitialise" in error
+    assert error.count("\n") == 1 and "first, kmeans, most_used, nearest, reinitialise" in error
     assert not target.exists()

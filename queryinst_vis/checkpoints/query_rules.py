@@ -1,7 +1,8 @@
-"""Rules for selecting queries of a checkpoint to initialise a model with fewer queries.
+"""Rules for selecting queries of a checkpoint if a model has fewer, or more.
 
-The paper does not say how 100 queries become 10 for video, so the rule is left to the user. All
-rules select whole queries, since an embedding and its proposal box were trained together.
+The paper does not say how 100 queries become 10 for video, so the rule is left to the user. Rules
+select whole queries, since an embedding and its proposal box were trained together; a query that is
+selected several times gets a new box each time.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from queryinst_vis.data.frames import load_pixels
 from queryinst_vis.data.loader import sample_images
 from queryinst_vis.data.transforms import network_input
 from queryinst_vis.errors import InputError
+from queryinst_vis.models.boxes import draw_proposals
 from queryinst_vis.models.cpu.forms import replace_roi_align
 from queryinst_vis.models.queryinst import QueryInst
 from queryinst_vis.utils.device import choose_device
@@ -95,6 +97,17 @@ def pick_most_used(source: Source, count: int) -> list[int]:
     return sorted(uses.topk(min(count, len(uses))).indices.tolist())
 
 
+def pick_nearest(source: Source, count: int) -> list[int]:
+    """For each box of a grid of ``count`` proposals, the query whose proposal is nearest.
+
+    Queries are picked several times if there are more boxes: a model with more queries than the
+    checkpoint starts with an even distribution.
+    """
+    grid = draw_proposals(count, "grid")
+    boxes = source.weights["proposals"].float()
+    return torch.cdist(grid[:, :2], boxes[:, :2]).argmin(dim=1).tolist()
+
+
 def pick_none(source: Source, count: int) -> list[int]:
     """No queries: all keep their initialisation."""
     return []
@@ -104,12 +117,13 @@ QUERY_RULES: dict[str, Callable[[Source, int], list[int]]] = {
     "first": pick_first,
     "kmeans": pick_kmeans,
     "most_used": pick_most_used,
+    "nearest": pick_nearest,
     "reinitialise": pick_none,
 }
 
 
 def pick_queries(rule: str, source: Source, count: int) -> list[int]:
-    """Rows of at most ``count`` different queries of the checkpoint.
+    """Rows of at most ``count`` queries of the checkpoint; only "nearest" repeats some.
 
     Args:
         rule: a key of ``QUERY_RULES``; ignored if the checkpoint has ``count`` queries.

@@ -37,6 +37,7 @@ from queryinst_vis.utils.files import check_not_read
 from queryinst_vis.utils.tensor_files import shape_text
 
 CLASS_ROWS = re.compile(r"(stages\.\d+\.class_predictor|mask_heads\.\d+\.predictor)\.(weight|bias)")
+REPEATED_NOISE = 0.3  # standard deviation, relative to that of the embeddings
 QUERY_ROWS = re.compile(r"queries|proposals|mask_queries\.queries")
 
 
@@ -212,9 +213,11 @@ def _inherit(
         state: state dict of the model.
         weights: state dict of the checkpoint.
         classes: for each class of the model, the rows of the checkpoint to average.
-        queries: rows of the checkpoint's queries for the first queries of the model.
+        queries: rows of the checkpoint's queries for the first queries of the model. If one is
+            repeated, all keep the model's own proposals, and noise separates the copies.
     """
     taken = {}
+    repeated = torch.tensor([row in queries[:index] for index, row in enumerate(queries)])
     for name in [name for name in state if name in weights]:
         current, saved = state[name], weights[name]
         if not _has_rows(name):
@@ -224,8 +227,10 @@ def _inherit(
             saved = saved.to(current)
             if CLASS_ROWS.fullmatch(name):
                 taken[name] = torch.stack([saved[rows].mean(dim=0) for rows in classes])
-            elif queries:
-                taken[name] = torch.cat((saved[queries], current[len(queries) :]))
+            elif queries and not (name == "proposals" and repeated.any()):
+                noise = REPEATED_NOISE * saved.std() * torch.randn_like(saved[queries])
+                picked = saved[queries] + noise * repeated[:, None]
+                taken[name] = torch.cat((picked, current[len(queries) :]))
     return taken
 
 
@@ -257,6 +262,11 @@ def _describe_queries(config: Config, source: Config, queries: list[int]) -> str
     count, saved = config.model.num_queries, source.model.num_queries
     if count == saved:
         return f"  queries: the same {count}"
+    if len(set(queries)) < len(queries):
+        used = len(set(queries))
+        return (
+            f"  queries: {count} from {used} of the checkpoint's {saved}, with their own proposals"
+        )
     numbers = ", ".join(map(str, queries))
     rest = count - len(queries)
     kept = f"; the other {rest} keep their initialisation" if rest else ""

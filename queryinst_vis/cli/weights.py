@@ -78,8 +78,8 @@ def _add_transfer_weights(commands: Commands) -> None:
         default="first",
         metavar="RULE",
         help="which queries to keep if CONFIG has a different number: first, kmeans (one per "
-        "cluster of embeddings), most_used (needs --calibrate) or reinitialise (none) "
-        "(default: %(default)s)",
+        "cluster of embeddings), most_used (needs --calibrate), nearest (for each box of a grid, "
+        "also if CONFIG has more) or reinitialise (none) (default: %(default)s)",
     )
     parser.add_argument(
         "--from",
