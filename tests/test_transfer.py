@@ -149,6 +149,17 @@ def test_with_equal_classes_and_queries_all_weights_are_copied(source, source_co
     assert "  classes: the same 5" in lines and "  queries: the same 12" in lines
 
 
+def test_weights_in_half_precision_keep_their_class_rows(source, config, tmp_path):
+    model, source_config = load_model(source, "cpu")
+    stripped = tmp_path / "stripped.safetensors"
+    save_weights(stripped, model, source_config, half=True, inference_only=True)
+    transfer_checkpoint(stripped, config, tmp_path / "start.safetensors")
+    new = load_weights(tmp_path / "start.safetensors")[1]
+    person = load_weights(source)[1]["mask_heads.1.predictor.weight"][0]
+    for head in (0, 1):  # the first is missing in the file: a copy of the second
+        assert torch.equal(new[f"mask_heads.{head}.predictor.weight"][3], person.half().float())
+
+
 def test_separate_mask_queries_are_selected_with_the_box_queries(tmp_path, source_config, config):
     for each in (source_config, config):
         each.model.mask.share_query = False

@@ -53,21 +53,22 @@ def with_missing_stages(state: StateDict, weights: StateDict) -> tuple[StateDict
         the weights to transfer, and messages.
     """
     saved = _indices(weights)
-    copied, lines = dict(weights), []
-    for kind, wanted in _indices(state).items():
-        missing = sorted(wanted - saved.get(kind, set()))
-        if not missing or kind not in saved:
+    copied = dict(weights)
+    missing: dict[str, set[int]] = {}
+    for name in state:
+        match = STAGE.match(name)
+        if match is None or match[1] not in saved or int(match[2]) in saved[match[1]]:
             continue
-        last = max(saved[kind])
-        for name in state:
-            found = STAGE.match(name)
-            if found and found[1] == kind and int(found[2]) in missing:
-                ancestor = f"{kind}.{last}.{name[found.end() :]}"
-                if ancestor in weights:
-                    copied[name] = weights[ancestor]
-        numbers = ", ".join(map(str, missing))
-        lines.append(f"  {kind}: {numbers} not in the checkpoint, copied from its {last}")
-    return copied, lines
+        kind = match[1]
+        missing.setdefault(kind, set()).add(int(match[2]))
+        ancestor = f"{kind}.{max(saved[kind])}.{name[match.end() :]}"
+        if ancestor in weights:
+            copied[name] = weights[ancestor]
+    return copied, [
+        f"  {kind}: {', '.join(map(str, sorted(numbers)))} not in the checkpoint, copied from its "
+        f"{max(saved[kind])}"
+        for kind, numbers in missing.items()
+    ]
 
 
 def _indices(state: StateDict) -> dict[str, set[int]]:

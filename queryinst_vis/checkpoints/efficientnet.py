@@ -27,10 +27,11 @@ def convert_state_dict(state_dict: Mapping[str, Tensor]) -> tuple[str, dict[str,
     """
     import timm
 
+    outline = _outline(state_dict)
     for name in TIMM_NAMES:
         with torch.device("meta"):
             expected = timm.create_model(name).state_dict()
-        if _outline(expected) == _outline(state_dict):
+        if _outline(expected) == outline:
             return name, dict(zip(expected, state_dict.values(), strict=True))
     raise InputError(
         f"{len(state_dict)} tensors whose shapes are those of no EfficientNet-Lite0 to Lite4: "

@@ -52,8 +52,6 @@ def transfer_checkpoint(
 ) -> list[str]:
     """Write initial weights for the config's model, transferred from another checkpoint.
 
-    If the checkpoint lacks the model's backbone, that of ``model.backbone.weights`` is written.
-
     Args:
         src: a name or a file: ``.safetensors`` or a ``last.ckpt``.
         config: of the target model.
@@ -79,9 +77,6 @@ def transfer_checkpoint(
     source = Source(*load_weights(path), config.model.classes, calibration)
     torch.manual_seed(config.seed)
     model = build_model(config)
-    backbone = config.model.backbone.weights
-    if backbone and not has_backbone_of(model.state_dict(), source.weights):
-        load_backbone_weights(model, resolved(backbone, "model.backbone.weights"))
     rows = pick_queries(queries, source, config.model.num_queries)
     ancestor = new_classes_from or config.train.init_new_classes_from
     lines = transfer(model, config, source, rows, f"checkpoint {path}", ancestor)
@@ -147,6 +142,8 @@ def transfer(
 ) -> list[str]:
     """Copy matching weights of another checkpoint to a model.
 
+    If the checkpoint lacks the model's backbone, ``model.backbone.weights`` are loaded.
+
     Args:
         model, config: the model to initialise.
         source: the checkpoint; may be in half precision.
@@ -175,6 +172,9 @@ def transfer(
             f"model a {_architecture(config)}; choose weights with the same backbone or the same "
             "model.channels"
         )
+    backbone = config.model.backbone.weights
+    if backbone and not has_backbone_of(state, source.weights):
+        load_backbone_weights(model, resolved(backbone, "model.backbone.weights"))
     model.load_state_dict(taken, strict=False)
     lines = [f"{where}: {len(taken)} of {len(state)} tensors copied", *dropped, *copied]
     if any(map(CLASS_ROWS.fullmatch, taken)):
@@ -228,8 +228,10 @@ def _inherit(
             if CLASS_ROWS.fullmatch(name):
                 taken[name] = torch.stack([saved[rows].mean(dim=0) for rows in classes])
             elif queries and not (name == "proposals" and repeated.any()):
-                noise = REPEATED_NOISE * saved.std() * torch.randn_like(saved[queries])
-                picked = saved[queries] + noise * repeated[:, None]
+                picked = saved[queries]
+                if repeated.any():
+                    noise = REPEATED_NOISE * saved.std() * torch.randn_like(picked)
+                    picked += noise * repeated[:, None]
                 taken[name] = torch.cat((picked, current[len(queries) :]))
     return taken
 

@@ -19,9 +19,8 @@ from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.evaluation.average_precision import METRICS, mean_defined, none_if_undefined
 from queryinst_vis.formats.annotation_set import AnnotationSet, open_ground_truth
 from queryinst_vis.formats.annotations import Annotation, decode_track, parse_annotation
-from queryinst_vis.formats.fields import is_box, shortened
 from queryinst_vis.formats.findings import Finding, Report, refuse_faults
-from queryinst_vis.formats.predictions import file_name, open_predictions
+from queryinst_vis.formats.predictions import check_boxes, file_name, open_predictions
 
 Backend = Literal["pycocotools", "hotcoco"]
 
@@ -75,10 +74,7 @@ def evaluate_coco(
     metrics = {}
     evaluate = partial(_evaluate, images, coco=coco, coco_eval=coco_eval)
     if has_boxes:
-        for entry in detections:
-            if not is_box(entry["bbox"]):
-                message = f"`bbox` must be [x, y, width, height], is {shortened(entry['bbox'])}"
-                report(Finding("broken box", {"entry": entry["id"]}, message))
+        check_boxes(detections, report)
         metrics["bbox"] = evaluate(entries, _scored(detections, "bbox"), kind="bbox")
     if has_masks:
         masks = _scored(with_rles(detections, images, report), "segmentation")

@@ -95,15 +95,17 @@ def _convert_sets(
 ) -> str:
     """Convert the results on the videos of a set."""
     wrote = f"wrote {dst}: {target} results"
-    entries = None  # in the YouTube-VIS format
-    if origin == "mots":
-        entries = read_mots(src, videos, first_frame, classes)
-    elif origin == "coco-video":
-        entries = read_coco_video(src, videos)
-    if target == "youtube-vis":
-        write_results(dst, entries or [])
-        return wrote
-    results = VideoSet(videos, src if entries is None else entries)
+    if origin == "youtube-vis":
+        results = VideoSet(videos, src)
+    else:
+        if origin == "mots":
+            entries = read_mots(src, videos, first_frame, classes)
+        else:
+            entries = read_coco_video(src, videos)
+        if target == "youtube-vis":
+            write_results(dst, entries)
+            return wrote
+        results = VideoSet(videos, entries)
     if target == "coco-video":
         write_results(dst, coco_video_entries(videos, results))
         return wrote

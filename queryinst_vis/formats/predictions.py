@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.formats.annotation_set import AnnotationSet, Kind, check_ids
-from queryinst_vis.formats.fields import shortened
+from queryinst_vis.formats.fields import is_box, shortened
 from queryinst_vis.formats.findings import Finding, Report, refuse_faults
 from queryinst_vis.formats.reading import read_json_or_zip
 from queryinst_vis.utils.numbers import is_finite, is_integer
@@ -98,6 +98,21 @@ def group_entries(
             stacklevel=2,
         )
     return grouped
+
+
+def check_boxes(entries: Iterable[dict[str, Any]], report: Report, key: str = "entry") -> None:
+    """Report entries whose ``bbox`` is not a box.
+
+    Args:
+        entries: results or annotations.
+        report: receives the findings.
+        key: what an entry is called in them.
+    """
+    for entry in entries:
+        box = entry.get("bbox")
+        if not is_box(box):
+            message = f"`bbox` must be [x, y, width, height], is {shortened(box)}"
+            report(Finding("broken box", {key: entry["id"]}, message))
 
 
 def open_predictions(

@@ -120,14 +120,15 @@ class Trainer:
     def _initial_model(self, pretrained_backbone: bool) -> QueryInst:
         start, backbone = self.recipe.init_weights, self.config.model.backbone.weights
         start = resolved(start, "train.init_weights") if start else None
-        has_backbone = start is not None and brings_backbone(self.config, start)
+        if start and pretrained_backbone:
+            pretrained_backbone = not brings_backbone(self.config, start)
         torch.manual_seed(self.config.seed)
-        model = build_model(self.config, pretrained_backbone and not has_backbone)
-        if backbone and not has_backbone:
-            load_backbone_weights(model, resolved(backbone, "model.backbone.weights"))
+        model = build_model(self.config, pretrained_backbone)
         if start:
             for line in initialise_from(model, self.config, start):
                 self._announce(line)
+        elif backbone:
+            load_backbone_weights(model, resolved(backbone, "model.backbone.weights"))
         return model
 
     def _open_average(self, state: TrainingState | None) -> WeightAverage | None:

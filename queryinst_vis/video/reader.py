@@ -111,8 +111,8 @@ class VideoReader:
         allow_partial: bool = False,
         decoder: str = PYAV,
     ) -> None:
-        self.path = self._local(path, allow_partial)
         self._selection = Selection(start, end, start_frame, end_frame, stride, max_frames)
+        self.path = self._local(path, allow_partial)
         self._strict = strict
         self._scan = scan(self.path, allow_partial)
         self._check_scan()

@@ -13,9 +13,13 @@ from scipy.optimize import linear_sum_assignment
 
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.annotation_set import AnnotationSet, Video, parse_set
-from queryinst_vis.formats.fields import is_box, shortened
-from queryinst_vis.formats.findings import Finding, Report, describe_place, refuse_faults
-from queryinst_vis.formats.predictions import Predictions, file_name, group_entries
+from queryinst_vis.formats.findings import describe_place, refuse_faults
+from queryinst_vis.formats.predictions import (
+    Predictions,
+    check_boxes,
+    file_name,
+    group_entries,
+)
 from queryinst_vis.formats.reading import read_json_or_zip
 from queryinst_vis.masks import RLE
 from queryinst_vis.masks.segmentation import to_rle
@@ -64,14 +68,16 @@ def fill_masks(
     if annotation_set.kind != "image":
         raise InputError(f"{annotation_set.where}: contains videos; only images can be filled")
     found = _read_predictions(annotation_set, predictions)
+    refuse_annotation = refuse_faults(annotation_set.where)
+    refuse_prediction = refuse_faults(file_name(predictions))
     masks: dict[int, RLE] = {}
     filled = Filled()
     for id_, entries in show_progress(list(annotation_set.entries.items()), "matching"):
         entries = [entry for entry in entries if not entry.get("iscrowd")]
         image = annotation_set.videos[id_]
         filled.missing += sum(not entry.get("segmentation") for entry in entries)
-        _check_boxes(entries, "annotation", refuse_faults(annotation_set.where))
-        _check_boxes(found[id_], "entry", refuse_faults(file_name(predictions)))
+        check_boxes(entries, refuse_annotation, "annotation")
+        check_boxes(found[id_], refuse_prediction)
         for entry, prediction in _match(entries, found[id_], min_iou):
             mask = _rle(prediction, image)
             if entry.get("segmentation"):
@@ -138,14 +144,6 @@ def _match(
     for row, column in zip(*linear_sum_assignment(-iou), strict=True):
         if iou[row, column] > 0:
             yield entries[row], predictions[column]
-
-
-def _check_boxes(entries: list[Entry], key: str, report: Report) -> None:
-    for entry in entries:
-        if not is_box(entry.get("bbox")):
-            shown = shortened(entry.get("bbox"))
-            message = f"`bbox` must be [x, y, width, height], is {shown}"
-            report(Finding("broken box", {key: entry["id"]}, message))
 
 
 def _rle(entry: Entry, image: Video) -> RLE:
