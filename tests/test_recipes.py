@@ -109,6 +109,7 @@ VIS = R50_100 - 90 * PAPER.query - 40 * PAPER.class_rows + track_head(256, 1024,
 R50 = 25_557_032 - linear(2048, 1000)
 X101 = 83_455_272 - linear(2048, 1000)
 LITE0 = 4_652_008 - linear(1280, 1000) - (320 * 1280 + norm(1280))  # nor its last convolution
+LITE2 = 6_092_072 - linear(1280, 1000) - (352 * 1280 + norm(1280))
 # DCNv2: two offsets and a modulation for each of 9 taps, in 4, 23 and 3 blocks of c3, c4 and c5
 OFFSETS = sum(blocks * 27 * (9 * width + 1) for blocks, width in ((4, 512), (23, 1024), (3, 2048)))
 
@@ -120,6 +121,12 @@ def slim(classes: int, queries: int, stages: int = 3, track: bool = True) -> int
     pyramid = lateral + 4 * linear(9 * 64, 64)
     heads = stages * (head.box_stage + head.mask_head) + queries * head.query
     return LITE0 + pyramid + heads + track * track_head(64, 256, 128)
+
+
+def slim_lite2(classes: int, queries: int, stages: int, track: bool = True) -> int:
+    """The same with EfficientNet-Lite2, whose levels are wider."""
+    wider = sum((48, 120, 352)) - sum((40, 112, 320))
+    return slim(classes, queries, stages, track) - LITE0 + LITE2 + 64 * wider
 
 
 def swin(published: int, width: int) -> int:
@@ -169,7 +176,8 @@ PARAMETERS = {
     "youtube_vis/queryinst_vis_r50_ovis": VIS + 20 * PAPER.query - 15 * PAPER.class_rows,
     "shapes": slim(6, 10, stages=4),
     "shapes_image": slim(6, 10, stages=4, track=False),
-    "people": slim(1, 30),
+    "people": slim_lite2(1, 50, stages=4),
+    "people_image": slim_lite2(1, 50, stages=4, track=False),
     "local/tiny_coco": slim(80, 30, track=False),
     "local/mots_vis": slim(1, 30),
 }
@@ -226,6 +234,7 @@ SMALLER = {
     "swin_tiny_patch4_window7_224": "swin_tiny_patch4_window7_224",
     "swin_large_patch4_window7_224.ms_in22k": "swin_tiny_patch4_window7_224",
     "tf_efficientnet_lite0": "tf_efficientnet_lite0",
+    "tf_efficientnet_lite2": "tf_efficientnet_lite0",
 }
 
 
