@@ -1,7 +1,6 @@
 """Builds the package; all metadata lives in pyproject.toml.
 
-The configs lie at the top of the repository, where people look for them, and go into the package,
-where an installation finds them.
+The configs are kept at the top of the repository and copied into the package.
 """
 
 import shutil

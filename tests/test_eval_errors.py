@@ -93,7 +93,7 @@ def test_errors_name_the_file(tmp_path):
         (
             "out/results.json",
             "[]",
-            "no results.json at the root of the zip; it lies in a folder, as out/results",
+            "no results.json at the root of the zip; it is in a folder, as out/results",
         ),
         ("other.json", "[]", "at the root of the zip; the zip holds ['other.json']"),
         ("results.json", "[", "results.json is not JSON"),

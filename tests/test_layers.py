@@ -1,4 +1,4 @@
-"""Which rooms of the package may import which: downwards only, without cycles."""
+"""Which subpackages may import which: downwards only, without cycles."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ import queryinst_vis
 
 PACKAGE = Path(queryinst_vis.__file__).resolve().parent
 
-GROUND = {"errors", "config", "utils", "masks"}
-FORMATS = GROUND | {"formats"}
-NOUNS = GROUND | {"structures"}
+FOUNDATIONS = {"errors", "config", "utils", "masks"}
+FORMATS = FOUNDATIONS | {"formats"}
+STRUCTURES = FOUNDATIONS | {"structures"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
@@ -28,49 +28,50 @@ MAY_IMPORT: dict[str, set[str]] = {
     "formats": {"errors", "utils", "masks"},
     "drawing": {"errors", "utils", "masks"},
     "structures": {"errors", "utils", "masks", "drawing"},
-    "models": NOUNS,
-    "losses": NOUNS,
-    "tracking": NOUNS,
+    "models": STRUCTURES,
+    "losses": STRUCTURES,
+    "tracking": STRUCTURES,
     "video": {"errors", "utils"},
-    "data": FORMATS | NOUNS,
+    "data": FORMATS | STRUCTURES,
     "evaluation": {"errors", "utils", "masks", "formats"},
-    "visualization": FORMATS | NOUNS | {"evaluation", "drawing"},
-    "checkpoints": FORMATS | NOUNS | {"models", "tracking", "data"},
+    "visualization": FORMATS | STRUCTURES | {"evaluation", "drawing"},
+    "checkpoints": FORMATS | STRUCTURES | {"models", "tracking", "data"},
     "inference": FORMATS
-    | NOUNS
+    | STRUCTURES
     | {"models", "tracking", "video", "data", "drawing", "visualization", "checkpoints"},
     "training": FORMATS
-    | NOUNS
+    | STRUCTURES
     | {"models", "losses", "tracking", "data", "evaluation", "drawing", "visualization"}
     | {"checkpoints", "inference"},
     "benchmark": FORMATS
-    | NOUNS
+    | STRUCTURES
     | {"models", "tracking", "video", "data", "checkpoints", "inference"},
     "report": FORMATS
-    | NOUNS
+    | STRUCTURES
     | {"video", "data", "drawing", "evaluation", "visualization", "inference", "__version__"},
     "batch": FORMATS
-    | NOUNS
+    | STRUCTURES
     | {"tracking", "video", "drawing", "inference", "report", "__version__"},
-    "review": FORMATS | NOUNS | {"video", "data", "evaluation", "visualization", "inference"},
-    "interop": NOUNS | {"models", "losses", "tracking", "checkpoints", "inference", "training"},
+    "review": FORMATS | STRUCTURES | {"video", "data", "evaluation", "visualization", "inference"},
+    "interop": STRUCTURES
+    | {"models", "losses", "tracking", "checkpoints", "inference", "training"},
     "weights": set(),
 }
-"""The allowed edges; ``cli`` and the package's own face stand above all rooms."""
+"""The allowed edges; ``cli`` and the top-level modules are above all others."""
 
 TOP = {"cli", "__init__", "__main__"}
 
 TORCH_FREE = ("formats", "evaluation", "masks")
-"""Importing these rooms must not import torch; ``masks.paste`` is left out."""
+"""Importing these must not import torch; ``masks.paste`` is left out."""
 
 
-def room_of(path: Path, package: Path = PACKAGE) -> str:
+def subpackage_of(path: Path, package: Path = PACKAGE) -> str:
     """``models`` for queryinst_vis/models/roi.py, ``config`` for queryinst_vis/config/schema.py."""
     return path.relative_to(package).with_suffix("").parts[0]
 
 
-def imported_rooms(source: str) -> Iterator[str]:
-    """The rooms of the package that a module imports, anywhere in it."""
+def imported_subpackages(source: str) -> Iterator[str]:
+    """The subpackages that a module imports, anywhere in it."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -85,26 +86,26 @@ def imported_rooms(source: str) -> Iterator[str]:
 
 
 def edges_of(package: Path) -> dict[str, set[str]]:
-    """The rooms that each room imports."""
+    """The subpackages that each imports."""
     edges: dict[str, set[str]] = {}
     for path in sorted(package.rglob("*.py")):
-        room = room_of(path, package)
-        edges.setdefault(room, set()).update(set(imported_rooms(path.read_text())) - {room})
+        name = subpackage_of(path, package)
+        edges.setdefault(name, set()).update(set(imported_subpackages(path.read_text())) - {name})
     return edges
 
 
 def forbidden(edges: dict[str, set[str]]) -> list[str]:
     """The edges that ``MAY_IMPORT`` does not list."""
     return [
-        f"{room} -> {other}"
-        for room, others in sorted(edges.items())
-        if room not in TOP
-        for other in sorted(others - MAY_IMPORT[room])
+        f"{name} -> {other}"
+        for name, others in sorted(edges.items())
+        if name not in TOP
+        for other in sorted(others - MAY_IMPORT[name])
     ]
 
 
-def circle(edges: dict[str, set[str]]) -> list[str] | None:
-    """A cycle of imports between rooms, or None."""
+def cycle(edges: dict[str, set[str]]) -> list[str] | None:
+    """A cycle of imports between subpackages, or None."""
     try:
         TopologicalSorter(edges).prepare()
     except CycleError as error:
@@ -112,16 +113,16 @@ def circle(edges: dict[str, set[str]]) -> list[str] | None:
     return None
 
 
-def test_rooms_import_only_along_allowed_edges():
+def test_subpackages_import_only_along_allowed_edges():
     assert forbidden(edges_of(PACKAGE)) == []
 
 
-def test_rooms_do_not_import_one_another_in_a_circle():
-    assert circle(edges_of(PACKAGE)) is None
+def test_subpackages_do_not_import_one_another_in_a_cycle():
+    assert cycle(edges_of(PACKAGE)) is None
 
 
 def test_the_allowed_edges_are_acyclic():
-    assert circle(MAY_IMPORT) is None
+    assert cycle(MAY_IMPORT) is None
 
 
 @pytest.mark.parametrize(
@@ -141,19 +142,19 @@ def test_a_forbidden_import_is_detected_anywhere_in_a_module(tmp_path, source):
 
 
 def test_a_circular_import_is_detected(tmp_path):
-    for room, other in (("inference", "training"), ("training", "inference")):
-        (tmp_path / room).mkdir()
+    for name, other in (("inference", "training"), ("training", "inference")):
+        (tmp_path / name).mkdir()
         source = f"def late():\n    from queryinst_vis.{other} import thing\n"
-        (tmp_path / room / "a.py").write_text(source)
-    assert set(circle(edges_of(tmp_path)) or ()) == {"inference", "training"}
+        (tmp_path / name / "a.py").write_text(source)
+    assert set(cycle(edges_of(tmp_path)) or ()) == {"inference", "training"}
 
 
 def test_file_formats_and_evaluation_do_not_import_torch():
     """Importing torch would dominate the start-up time and memory of scoring a file."""
     modules = [
         ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
-        for room in TORCH_FREE
-        for path in sorted((PACKAGE / room).glob("*.py"))
+        for name in TORCH_FREE
+        for path in sorted((PACKAGE / name).glob("*.py"))
         if path.stem not in ("__init__", "paste")
     ]
     program = (

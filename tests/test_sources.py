@@ -82,7 +82,7 @@ def test_empty_ranges_are_refused(bad):
 
 def test_a_range_beyond_the_end_is_refused_with_the_video_length(tmp_path, capsys):
     path = write_video(tmp_path / "clip.mp4")
-    complaint = r"no frame lies in the range \(start 7.0\); it has 20 frames, .* 1.900 s"
+    complaint = r"the range contains no frame \(start 7.0\); it has 20 frames, .* 1.900 s"
     with pytest.raises(InputError, match=complaint):
         open_source(path, Selection(start=7.0))
     assert cli.main(["track", str(path), "--start", "0:07"]) == 2
@@ -248,7 +248,7 @@ def test_bgr_reverses_the_channels_of_arrays():
 @pytest.mark.parametrize(
     ("images", "complaint"),
     [
-        ([], "no frame lies in the range"),
+        ([], "the range contains no frame"),
         ([np.zeros((4, 4), np.uint8)], "must be .height, width, 3. uint8"),
         ([np.zeros((4, 4, 3))], "float64"),
         ([frame_of(0), frame_of(1, 20, 30)], "frame 1 has 30x20 pixels, the first one 64x48"),

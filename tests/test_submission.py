@@ -203,7 +203,7 @@ def test_a_zip_with_its_results_in_a_folder_is_refused(files, capsys):
     with zipfile.ZipFile(files / "up.zip", "w") as archive:
         archive.write(files / "results.json", "out/results.json")
     assert run("check-submission", files / "up.zip", files / "set.json") == 2
-    assert "it lies in a folder, as out/results.json" in capsys.readouterr().err
+    assert "it is in a folder, as out/results.json" in capsys.readouterr().err
 
 
 def test_other_files_in_a_zip_are_a_warning(files, capsys):

@@ -19,6 +19,7 @@ from queryinst_vis.batch.worker import Worker
 from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.utils.allocator import keep_freed_memory
 from queryinst_vis.utils.interrupt import raise_when_terminated
+from queryinst_vis.utils.prefetch import available_cores
 
 _IDLE_INTERVAL = 0.2  # seconds between an idle worker's checks whether the run is over
 _POLL_INTERVAL = 0.5  # seconds between checks of the workers
@@ -33,8 +34,7 @@ def default_workers(threads: int, device: str) -> int:
 
     if device in ("auto", "cuda") and torch.cuda.is_available():
         return torch.cuda.device_count()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, (cores or 1) // threads)
+    return max(1, available_cores() // threads)
 
 
 def run_local(dispatcher: Dispatcher, run: RunOptions, workers: int) -> Iterator[Event]:

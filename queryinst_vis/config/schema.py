@@ -156,18 +156,18 @@ class TrackingConfig:
     # fused outputs the tracks of the first frame immediately
     min_hits: Count = 1
     # Maximum displacement from a track's last box, in diagonals of the larger box times the square
-    # root of the number of frames since. None: no limit, as published.
+    # root of the number of frames since. null: no limit, as published.
     # Not needed by bytetrack and ocsort, which never match boxes that do not overlap.
     max_jump: Positive | None = None
-    # Drop a track unseen for this many frames. None: never; bytetrack, ocsort: 30
+    # Drop a track unseen for this many frames. null: never; bytetrack, ocsort: 30
     expire_after: Count | None = None
     # Drop a track unseen for this many seconds, too. Needs frame times, which track and stream()
-    # have, but data sets do not. None: never
+    # have, but data sets do not. null: never
     expire_seconds: Positive | None = None
     # Drop all tracks at a hard cut: when the colour histogram changes by this many times as much as
-    # in the previous frames (4 detects hard cuts). None: never
+    # in the previous frames (4 detects hard cuts). null: never
     cut_threshold: Annotated[float, Range(above=1)] | None = None
-    max_tracks: Count | None = None  # keep at most this many tracks in memory; None: no limit
+    max_tracks: Count | None = None  # keep at most this many tracks in memory; null: no limit
     fused: FusedConfig = field(default_factory=FusedConfig)
 
 
@@ -225,7 +225,7 @@ class InputConfig:
     # Classes of torchvision.transforms.v2 with arguments, applied last, for example
     # [{name: RandomRotation, degrees: 5}]
     transforms: list[dict[str, Any]] = field(default_factory=list)
-    max_frame_gap: Index | None = None  # reference frames within this distance; None: whole video
+    max_frame_gap: Index | None = None  # reference frames within this distance; null: whole video
 
 
 @dataclass

@@ -8,10 +8,13 @@ is the cost of that type.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
+
+import numpy as np
 
 from queryinst_vis.errors import InputError
 from queryinst_vis.evaluation.attributes import (
@@ -55,7 +58,46 @@ EVALUATED_REPAIRS = list(dict.fromkeys([*IN_TURN, *ALONE.values(), ALL_BUT_SCORE
 """Every set of repairs with which the results are evaluated."""
 
 
-def diagnose(gt: str | Path | dict, results: str | Path | list, workers: int = 1) -> dict[str, Any]:
+class Diagnosis(TypedDict):
+    """What ``diagnose`` found; all gains and APs are fractions.
+
+    AP, the waterfall and the limit add up to 1.
+
+    Attributes:
+        videos: number and checksum, as in ``evaluate_youtube_vis``.
+        AP: of the results as they are.
+        alone: gain in AP if only this error type is repaired.
+        waterfall: gain in AP if this type is repaired after those before it, in the order of
+            ``ErrorType``.
+        limit: the remainder to 1, which is not 0 only if a video has more than 100 objects of a
+            class.
+        detections: number of detections by ``Kind``.
+        objects: number of objects: ``all``, ``found`` (IoU .5, correct class), ``split`` among
+            several detections; and ``merged``, the number of detections that cover several.
+        breakdown: see ``break_down``.
+        precision_recall: see ``breakdown.precision_recall``.
+        confusion: see ``breakdown.name_pairs``.
+        lost_per_video: by video name, the gain in AP if all errors in this video except the scores
+            were repaired.
+        id_switches: the fields of each ``IdSwitch``, with the names of its ``video`` and ``class``,
+            by video and frame.
+    """
+
+    videos: dict[str, Any]
+    AP: float
+    alone: dict[str, float]
+    waterfall: dict[str, float]
+    limit: float
+    detections: dict[str, int]
+    objects: dict[str, int]
+    breakdown: dict[str, list[dict[str, Any]]]
+    precision_recall: dict[str, Any]
+    confusion: list[dict[str, Any]]
+    lost_per_video: dict[str, float]
+    id_switches: list[dict[str, Any]]
+
+
+def diagnose(gt: str | Path | dict, results: str | Path | list, workers: int = 1) -> Diagnosis:
     """Analyse the errors of a result file.
 
     ``oracles.repair`` and ``identities.regroup`` define the repair of each error type,
@@ -64,20 +106,6 @@ def diagnose(gt: str | Path | dict, results: str | Path | list, workers: int = 1
 
     Args:
         gt, results, workers: as for ``evaluate_youtube_vis``.
-
-    Returns:
-        ``AP``; ``alone``: ``{error type: gain in AP if only this is repaired}``; ``waterfall``:
-        ``{error type: gain in AP if it is repaired after those before it}``, in the order of
-        ``ErrorType``; ``limit``: the remainder to 1, which is not 0 only if a video has more than
-        100 objects of a class. AP, the waterfall and the limit add up to 1.
-        ``detections``: number of detections by kind. ``objects``: number of objects: ``all``,
-        ``found`` (IoU .5, correct class), ``split`` among several detections; and ``merged``, the
-        number of detections that cover several objects. ``breakdown``: see ``break_down``.
-        ``precision_recall``, ``confusion``: see ``breakdown.precision_recall`` and
-        ``breakdown.name_pairs``. ``lost_per_video``: ``{video name: gain in AP if all errors in
-        this video except the scores were repaired}``. ``id_switches``: the fields of each
-        ``IdSwitch``, with the names of its ``video`` and ``class``, by video and frame.
-        ``videos``: as in ``evaluate_youtube_vis``.
 
     Raises:
         InputError: a file is invalid, or no ground-truth object has any pixel.
@@ -95,15 +123,9 @@ def diagnose(gt: str | Path | dict, results: str | Path | list, workers: int = 1
         for repairs in EVALUATED_REPAIRS
     }
     ap = {repairs: mean_defined(values) for repairs, values in precision.items()}
-    names = [video_set.names[video.id] for video in video_set.videos]
-    lost = lost_per_video(
-        [video.matches[NO_REPAIRS] for video in videos],
-        [video.matches[ALL_BUT_SCORES] for video in videos],
-        precision[NO_REPAIRS],
-        video_set.categories,
-    )
     kinds = sum((video.detections for video in videos), Counter())
     objects = sum((video.objects for video in videos), Counter())
+    pairs = sum((video.pairs for video in videos), Counter())
     return {
         "videos": video_set.summary,
         "AP": ap[NO_REPAIRS],
@@ -117,19 +139,30 @@ def diagnose(gt: str | Path | dict, results: str | Path | list, workers: int = 1
         "objects": {name: objects[name] for name in ("all", "found", "split", "merged")},
         "breakdown": break_down([video.measured for video in videos], video_set.categories),
         "precision_recall": precision_recall(precision[NO_REPAIRS], video_set.categories),
-        "confusion": name_pairs(
-            sum((video.pairs for video in videos), Counter()), video_set.categories
-        ),
-        "lost_per_video": dict(zip(names, lost, strict=True)),
-        "id_switches": [
-            {
-                "video": video_set.names[switch.video_id],
-                "class": video_set.categories[switch.category_id],
-                **asdict(switch),
-            }
-            for video in videos
-            for switch in video.switches
-        ],
+        "confusion": name_pairs(pairs, video_set.categories),
+        "lost_per_video": _lost_by_name(videos, video_set, precision[NO_REPAIRS]),
+        "id_switches": [_named(switch, video_set) for video in videos for switch in video.switches],
+    }
+
+
+def _lost_by_name(
+    videos: Sequence[VideoDiagnosis], video_set: VideoSet, precision: np.ndarray
+) -> dict[str, float]:
+    lost = lost_per_video(
+        [video.matches[NO_REPAIRS] for video in videos],
+        [video.matches[ALL_BUT_SCORES] for video in videos],
+        precision,
+        video_set.categories,
+    )
+    names = [video_set.names[video.id] for video in video_set.videos]
+    return dict(zip(names, lost, strict=True))
+
+
+def _named(switch: IdSwitch, video_set: VideoSet) -> dict[str, Any]:
+    return {
+        "video": video_set.names[switch.video_id],
+        "class": video_set.categories[switch.category_id],
+        **asdict(switch),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from rich.table import Column, Table
 from queryinst_vis.evaluation.average_precision import METRICS, UNDEFINED
 from queryinst_vis.evaluation.confidence import verdict
 from queryinst_vis.evaluation.coverage import RATIOS
+from queryinst_vis.evaluation.diagnosis import Diagnosis
 from queryinst_vis.evaluation.tracking_metrics import COUNTS
 
 SWITCHES_SHOWN = 10
@@ -98,7 +100,9 @@ def _table(title: str, *columns: str) -> Table:
 
 def percent(value: float | None) -> str:
     """A fraction in percent, or a dash if it is undefined."""
-    return "-" if value is None or value == UNDEFINED else f"{100 * value:.1f}"
+    if value is None or value == UNDEFINED or not math.isfinite(value):
+        return "-"
+    return f"{100 * value:.1f}"
 
 
 def signed(gain: float) -> str:
@@ -191,7 +195,7 @@ def _tracking_text(found: dict[str, Any], name: str) -> str:
     return f"{100 * value:.1f}"
 
 
-def print_diagnosis(report: dict[str, Any]) -> None:
+def print_diagnosis(report: Diagnosis) -> None:
     """Print what ``diagnose`` returned, fractions in percent."""
     for table in (_error_types(report), _counts(report), _breakdown(report["breakdown"])):
         Console().print(table)
@@ -199,7 +203,7 @@ def print_diagnosis(report: dict[str, Any]) -> None:
     _print_videos(report["videos"])
 
 
-def _error_types(report: dict[str, Any]) -> Table:
+def _error_types(report: Diagnosis) -> Table:
     table = _table("error type, % AP", "alone", "in turn", "AP after")
     reached = report["AP"]
     table.add_row("unmodified", "", "", percent(reached))
@@ -214,7 +218,7 @@ def _error_types(report: dict[str, Any]) -> Table:
     return table
 
 
-def _counts(report: dict[str, Any]) -> Table:
+def _counts(report: Diagnosis) -> Table:
     objects = report["objects"]
     table = _table("detections and objects", "number")
     for kind, number in report["detections"].items():
@@ -226,7 +230,7 @@ def _counts(report: dict[str, Any]) -> Table:
     return table
 
 
-def _breakdown(breakdown: dict[str, Sequence[dict[str, Any]]]) -> Table:
+def _breakdown(breakdown: Mapping[str, Sequence[dict[str, Any]]]) -> Table:
     table = _table("objects by", "from", "below", "objects", "AP, %", "AP50, %")
     for attribute, bins in breakdown.items():
         for number, entry in enumerate(bins):

@@ -99,7 +99,7 @@ def _check_zip_root(names: list[str], path: str | Path) -> None:
     if RESULTS_NAME in names:
         return
     nested = [name for name in names if Path(name).name == RESULTS_NAME]
-    found = f"it lies in a folder, as {nested[0]}" if nested else f"the zip holds {names[:5]}"
+    found = f"it is in a folder, as {nested[0]}" if nested else f"the zip holds {names[:5]}"
     raise InputError(f"results {path}: no {RESULTS_NAME} at the root of the zip; {found}")
 
 

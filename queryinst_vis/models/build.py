@@ -55,22 +55,22 @@ def build_model(config: Config, pretrained_backbone: bool = False) -> QueryInst:
     _check(model)
     backbone = Backbone(
         model.backbone.name,
-        model.backbone.frozen_stages,
-        model.backbone.norm_eval,
-        pretrained_backbone,
-        model.backbone.drop_path,
-        model.backbone.deformable_stages,
+        frozen_stages=model.backbone.frozen_stages,
+        norm_eval=model.backbone.norm_eval,
+        pretrained=pretrained_backbone,
+        drop_path=model.backbone.drop_path,
+        deformable_stages=model.backbone.deformable_stages,
     )
     network = QueryInst(
         backbone,
         FPN(backbone.channels, model.channels),
         draw_proposals(model.num_queries, model.proposals),
         model.channels,
-        [_build_stage(model) for _ in range(model.num_stages)],
-        [_build_mask_head(model, index) for index in range(model.num_stages)],
-        _build_track_head(model) if model.track.enabled else None,
-        _build_mask_queries(model),
-        model.mask.flow,
+        stages=[_build_stage(model) for _ in range(model.num_stages)],
+        mask_heads=[_build_mask_head(model, index) for index in range(model.num_stages)],
+        track_head=_build_track_head(model) if model.track.enabled else None,
+        mask_queries=_build_mask_queries(model),
+        mask_flow=model.mask.flow,
     )
     if not model.mask.parallel:
         network.strip_training_heads()  # they would not be trained
@@ -195,11 +195,11 @@ def _build_stage(model: ModelConfig) -> BoxStage:
     return BoxStage(
         model.channels,
         len(model.classes),
-        model.num_heads,
-        model.ffn_channels,
-        model.dynamic_channels,
-        model.class_layers,
-        model.box_layers,
+        num_heads=model.num_heads,
+        ffn_channels=model.ffn_channels,
+        dynamic_channels=model.dynamic_channels,
+        class_layers=model.class_layers,
+        box_layers=model.box_layers,
     )
 
 
@@ -207,12 +207,12 @@ def _build_mask_head(model: ModelConfig, index: int) -> MaskHead:
     return MaskHead(
         model.channels,
         len(model.classes),
-        model.dynamic_channels,
-        model.mask.roi_size,
-        model.mask.num_convs,
-        model.mask.norm,
-        model.mask.dynamic,
-        model.mask.flow and index > 0,
+        dynamic_channels=model.dynamic_channels,
+        roi_size=model.mask.roi_size,
+        num_convs=model.mask.num_convs,
+        norm=model.mask.norm,
+        dynamic=model.mask.dynamic,
+        flow=model.mask.flow and index > 0,
     )
 
 
@@ -222,11 +222,11 @@ def _build_mask_queries(model: ModelConfig) -> MaskQueries | None:
     return MaskQueries(
         model.num_queries,
         model.channels,
-        model.num_stages,
-        model.num_heads,
-        model.ffn_channels,
-        model.mask.share_query,
-        model.mask.share_attention,
+        num_stages=model.num_stages,
+        num_heads=model.num_heads,
+        ffn_channels=model.ffn_channels,
+        share_query=model.mask.share_query,
+        share_attention=model.mask.share_attention,
     )
 
 
@@ -234,10 +234,10 @@ def _build_track_head(model: ModelConfig) -> TrackHead:
     track = model.track
     return TrackHead(
         model.channels,
-        track.roi_size,
-        track.sampling_ratio,
-        track.hidden_channels,
-        track.embedding_channels,
-        track.final_relu,
-        model.dynamic_channels if track.dynamic else None,
+        roi_size=track.roi_size,
+        sampling_ratio=track.sampling_ratio,
+        hidden_channels=track.hidden_channels,
+        embedding_channels=track.embedding_channels,
+        final_relu=track.final_relu,
+        dynamic_channels=model.dynamic_channels if track.dynamic else None,
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 from queryinst_vis.evaluation.average_precision import METRICS
 from queryinst_vis.evaluation.confidence import SAMPLES, evaluate_with_confidence
-from queryinst_vis.evaluation.diagnosis import diagnose
+from queryinst_vis.evaluation.diagnosis import Diagnosis, diagnose
 from queryinst_vis.evaluation.one_pass import evaluate_with_tracking
 from queryinst_vis.evaluation.report import percent
 from queryinst_vis.evaluation.tracking_confidence import RESAMPLED
@@ -39,7 +39,7 @@ class Assessment:
     video_set: VideoSet
     precision: dict[str, Any]
     tracking: dict[str, Any] | None
-    diagnosis: dict[str, Any]
+    diagnosis: Diagnosis
     intervals: Mapping[str, list[float] | None]
 
     @property

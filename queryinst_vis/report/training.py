@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import cv2
 
 from queryinst_vis.errors import InputError
+from queryinst_vis.evaluation.report import percent
 from queryinst_vis.formats.training_starts import STARTS_FILE, read_starts
 from queryinst_vis.report.page import Column, Table, data_uri, render_page, write_page
 from queryinst_vis.utils.images import read_image
@@ -90,12 +90,8 @@ def _scores_table(curves: dict[str, Curve]) -> Table | None:
     if not scores:
         return None
     steps = sorted({step for curve in scores.values() for step in curve})
-    columns = [Column("step", str), *(Column(f"{name}, %", _percent) for name in scores)]
+    columns = [Column("step", str), *(Column(f"{name}, %", percent) for name in scores)]
     return Table(columns, [[s, *(curve.get(s) for curve in scores.values())] for s in steps])
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None or not math.isfinite(value) else f"{100 * value:.1f}"
 
 
 def _starts_table(starts: Sequence[dict[str, Any]]) -> Table:

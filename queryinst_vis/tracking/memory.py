@@ -69,12 +69,12 @@ class Memory:
     def begin_frame(self, time: float | None, expire_seconds: float | None) -> Tensor:
         """Advance to the next frame, and drop tracks unseen for ``expire_seconds``.
 
-        Returns:
-            The previous indices of the slots that were kept.
-
         Args:
             time: of the frame in seconds; None: unknown.
             expire_seconds: None: no limit.
+
+        Returns:
+            The previous indices of the slots that were kept.
         """
         self.frame += 1
         self.time = 0.0 if time is None else time

@@ -106,12 +106,6 @@ class Selection:
             if last is not None and not last > first:
                 raise InputError(f"{name} must be above {first}, the start, got {last}")
 
-    @property
-    def has_range(self) -> bool:
-        """Whether frames at the start or the end may be excluded."""
-        bounds = (self.start, self.end, self.start_frame, self.end_frame)
-        return any(bound is not None for bound in bounds)
-
     def numbers(self, seconds: np.ndarray) -> range:
         """The selected frames of a source with known times.
 
@@ -157,7 +151,7 @@ class Selection:
         ]
         last = seconds[-1] - seconds[0] if len(seconds) else 0.0
         return (
-            f"no frame lies in the range ({', '.join(asked)}); it has {len(seconds)} frames, the "
+            f"the range contains no frame ({', '.join(asked)}); it has {len(seconds)} frames, the "
             f"last one at {last:.3f} s"
         )
 
