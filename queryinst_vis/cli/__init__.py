@@ -41,7 +41,7 @@ from queryinst_vis.cli import (
     train,
     weights,
 )
-from queryinst_vis.cli.arguments import Parser
+from queryinst_vis.cli.arguments import Parser, check_outputs
 from queryinst_vis.cli.streams import prepare_streams
 from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.utils.files import remove_temporaries
@@ -103,6 +103,7 @@ def _run(words: list[str]) -> int:
     debug = "--debug" in words
     try:
         arguments = parse_arguments(words)
+        check_outputs(arguments)
         with _warnings_in_one_line():
             arguments.run(arguments)
         if sys.stdout is not None:

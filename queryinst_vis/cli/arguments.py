@@ -4,17 +4,39 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn, TypeAlias
 
 from queryinst_vis.errors import InputError
+from queryinst_vis.utils.files import check_not_read
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 Run = Callable[[argparse.Namespace], None]
 
 CONFIG_HELP = "a YAML file, or the name of a bundled config, e.g. coco/queryinst_r50_100q_1x"
+
+
+class OutputFile(type(Path())):  # type: ignore[misc]  # Path itself has subclasses from 3.12 on
+    """Type of the arguments that name a file to write; see ``check_outputs``."""
+
+
+def check_outputs(arguments: argparse.Namespace) -> None:
+    """Raise an InputError if an output file is also an input or another output."""
+    inputs: list[str | Path] = []
+    outputs: list[Path] = []
+    for argument in vars(arguments).values():
+        for value in argument if isinstance(argument, list) else [argument]:
+            if isinstance(value, OutputFile):
+                check_not_read(value, *outputs)
+                outputs.append(value)
+            # a string may be a file, or the name of weights, a class, ...
+            elif isinstance(value, Path) or (isinstance(value, str) and os.path.isfile(value)):
+                inputs.append(value)
+    for output in outputs:
+        check_not_read(output, *inputs)
 
 
 class Parser(argparse.ArgumentParser):

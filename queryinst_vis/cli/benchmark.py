@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from queryinst_vis.cli.arguments import (
     Commands,
+    OutputFile,
     add_command,
     add_device,
     add_overrides,
@@ -75,7 +75,7 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument(
         "--json",
-        type=Path,
+        type=OutputFile,
         metavar="FILE",
         help="also write all measurements as JSON; with an AP added, 'plot-speed' can plot it",
     )

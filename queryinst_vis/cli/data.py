@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from queryinst_vis.cli import data_browse, data_edit
-from queryinst_vis.cli.arguments import Commands, add_command, fraction
+from queryinst_vis.cli.arguments import Commands, OutputFile, add_command, fraction
 from queryinst_vis.cli.datasets import SUMMARY as CONVERT_SUMMARY
 from queryinst_vis.cli.datasets import add_datasets
 
@@ -55,7 +55,9 @@ def _add_validate(tools: Commands) -> None:
         metavar="FILE",
         help="also check this result file, like check-submission",
     )
-    parser.add_argument("--json", type=Path, metavar="OUT", help="also write all findings as JSON")
+    parser.add_argument(
+        "--json", type=OutputFile, metavar="OUT", help="also write all findings as JSON"
+    )
 
 
 def _run_validate(arguments: argparse.Namespace) -> None:
@@ -88,7 +90,7 @@ def _add_stats(tools: Commands) -> None:
     )
     data_edit.add_set(parser)
     parser.add_argument(
-        "--json", type=Path, metavar="OUT", help="also write the statistics as JSON"
+        "--json", type=OutputFile, metavar="OUT", help="also write the statistics as JSON"
     )
     parser.add_argument("--plots", type=Path, metavar="DIR", help="also write plots as PNG files")
 
@@ -189,8 +191,12 @@ def _add_split(tools: Commands) -> None:
         "queryinst-vis data split train.json fit.json held_out.json --fraction 0.1",
     )
     data_edit.add_set(parser)
-    parser.add_argument("large", type=Path, metavar="OUT_A.json", help="the larger part (train)")
-    parser.add_argument("small", type=Path, metavar="OUT_B.json", help="the held-out part (val)")
+    parser.add_argument(
+        "large", type=OutputFile, metavar="OUT_A.json", help="the larger part (train)"
+    )
+    parser.add_argument(
+        "small", type=OutputFile, metavar="OUT_B.json", help="the held-out part (val)"
+    )
     parser.add_argument(
         "--fraction",
         type=fraction,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from queryinst_vis.cli.arguments import (
     Commands,
+    OutputFile,
     add_allow_outside,
     add_command,
     count,
@@ -107,7 +108,7 @@ def _picture_or_video(text: str) -> Path:
     """A file name with the suffix of an image or video."""
     if Path(text).suffix.lower() not in (".png", ".jpg", ".jpeg", ".mp4"):
         raise argparse.ArgumentTypeError(f"expected the name of a .png, .jpg or .mp4, got '{text}'")
-    return Path(text)
+    return OutputFile(text)
 
 
 def _run(arguments: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from queryinst_vis.cli.arguments import Commands, add_command, count, fraction
+from queryinst_vis.cli.arguments import Commands, OutputFile, add_command, count, fraction
 
 
 def add(tools: Commands) -> None:
@@ -40,7 +40,7 @@ def _add_merge(tools: Commands) -> None:
 
 
 def _add_out(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("target", type=Path, metavar="OUT.json", help="file to write")
+    parser.add_argument("target", type=OutputFile, metavar="OUT.json", help="file to write")
 
 
 def _run_merge(arguments: argparse.Namespace) -> None:
@@ -48,7 +48,7 @@ def _run_merge(arguments: argparse.Namespace) -> None:
     from queryinst_vis.formats.annotation_set import open_set
 
     sets = [open_set(path) for path in arguments.sets]
-    _write(merge_sets(sets, arguments.prefixes), arguments.target, arguments.sets)
+    _write(merge_sets(sets, arguments.prefixes), arguments.target)
 
 
 def _add_filter(tools: Commands) -> None:
@@ -111,7 +111,7 @@ def _run_filter(arguments: argparse.Namespace) -> None:
         videos=arguments.videos,
         drop_empty=arguments.drop_empty,
     )
-    _write(part, arguments.target, [arguments.set])
+    _write(part, arguments.target)
 
 
 def _add_remap(tools: Commands) -> None:
@@ -155,7 +155,7 @@ def _run_remap(arguments: argparse.Namespace) -> None:
     if len(mapping) < len(arguments.mapping):
         raise InputError("--map: a class is renamed twice; give one --map per old name")
     changed = remap_set(open_set(arguments.set), mapping, drop=arguments.drop)
-    _write(changed, arguments.target, [arguments.set])
+    _write(changed, arguments.target)
 
 
 def _add_fill_masks(tools: Commands) -> None:
@@ -192,17 +192,16 @@ def _run_fill_masks(arguments: argparse.Namespace) -> None:
     from queryinst_vis.formats.annotation_set import open_set
 
     content, filled = fill_masks(open_set(arguments.set), arguments.detections, arguments.min_iou)
-    _write(content, arguments.target, [arguments.set, arguments.detections])
+    _write(content, arguments.target)
     print(f"filled {filled.filled} of {filled.missing} missing masks")
     if agreement := filled.agreement:
         mean = sum(agreement) / len(agreement)
         print(f"mean IoU with {len(agreement)} annotated masks: {mean:.2f}")
 
 
-def _write(content: dict[str, Any], target: Path, sources: list[Path]) -> None:
-    from queryinst_vis.utils.files import check_not_read, write_json_atomically
+def _write(content: dict[str, Any], target: Path) -> None:
+    from queryinst_vis.utils.files import write_json_atomically
 
-    check_not_read(target, *sources)
     write_json_atomically(target, content)
     media = "videos" if "videos" in content else "images"
     counted = [media, *(["annotations"] if content.get("annotations") is not None else [])]

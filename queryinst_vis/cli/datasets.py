@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from queryinst_vis.cli.arguments import Commands, Parser, add_allow_outside, add_command
+from queryinst_vis.cli.arguments import Commands, OutputFile, Parser, add_allow_outside, add_command
 from queryinst_vis.cli.rendered import add_coco_video, add_synthetic
 
 SUMMARY = "Convert a data set to YouTube-VIS, COCO or MOTS format, or render a synthetic one."
@@ -63,8 +63,8 @@ def _add_converter(
         datasets, name, _convert, summary, details, *(command + words for words in examples)
     )
     parser.set_defaults(converter=converter)
-    for parameter, (metavar, text) in {"src": source, "dst": target}.items():
-        parser.add_argument(parameter, type=Path, metavar=metavar, help=text)
+    parser.add_argument("src", type=Path, metavar=source[0], help=source[1])
+    parser.add_argument("dst", type=OutputFile, metavar=target[0], help=target[1])
     return parser
 
 
@@ -114,7 +114,7 @@ def _add_coco(parser: Parser) -> None:
     parser.add_argument(
         "--coco",
         dest="coco_json",
-        type=Path,
+        type=OutputFile,
         metavar="FILE",
         help="also write the frames as a COCO image set",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from queryinst_vis.cli.arguments import Commands, add_command, add_workers, count
+from queryinst_vis.cli.arguments import Commands, OutputFile, add_command, add_workers, count
 
 
 def add(commands: Commands) -> None:
@@ -48,7 +48,9 @@ def add(commands: Commands) -> None:
     compare.add_argument(
         "--seed", type=_seed, default=0, metavar="N", help="random seed (default: %(default)s)"
     )
-    compare.add_argument("--json", type=Path, metavar="OUT", help="also write the results as JSON")
+    compare.add_argument(
+        "--json", type=OutputFile, metavar="OUT", help="also write the results as JSON"
+    )
     add_workers(compare)
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from queryinst_vis.cli.arguments import Commands, add_command, add_workers, count
+from queryinst_vis.cli.arguments import Commands, OutputFile, add_command, add_workers, count
 from queryinst_vis.errors import InputError
 
 
@@ -85,7 +85,7 @@ def _add_cityscapes(commands: Commands) -> None:
         "gt_dir", type=Path, metavar="GT_DIR", help="instance maps of the split, e.g. gtFine/val"
     )
     parser.add_argument(
-        "--zip", type=Path, metavar="FILE", help="also write the results as a zip for upload"
+        "--zip", type=OutputFile, metavar="FILE", help="also write the results as a zip for upload"
     )
 
 
@@ -131,7 +131,9 @@ def _add_confidence(parser: argparse.ArgumentParser) -> None:
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("ground_truth", type=Path, metavar="GT.json", help="ground truth")
     parser.add_argument("results", type=Path, metavar="RESULTS.json", help="result file")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="also write the results as JSON")
+    parser.add_argument(
+        "--json", type=OutputFile, metavar="OUT", help="also write the results as JSON"
+    )
 
 
 def _run_video(arguments: argparse.Namespace) -> None:

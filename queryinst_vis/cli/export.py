@@ -7,6 +7,7 @@ from pathlib import Path
 
 from queryinst_vis.cli.arguments import (
     Commands,
+    OutputFile,
     add_command,
     add_overrides,
     add_weights,
@@ -72,7 +73,7 @@ def _add_arguments(parser: argparse.ArgumentParser, output: str) -> None:
         help="width and height of the network input, in multiples of 32; frames are resized to "
         "fit into input.test_long x input.test_short and padded to this",
     )
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help=output)
+    parser.add_argument("--output", type=OutputFile, required=True, metavar="FILE", help=output)
     parser.add_argument(
         "--batch",
         type=count,

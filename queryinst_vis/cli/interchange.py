@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from queryinst_vis.cli.arguments import Commands, add_command
+from queryinst_vis.cli.arguments import Commands, OutputFile, add_command
 from queryinst_vis.cli.datasets import AddItem, print_result
 
 
@@ -29,7 +29,10 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("src", type=Path, metavar="SRC", help="result file or folder")
     parser.add_argument(
-        "dst", type=Path, metavar="DST", help="file to write, or a new or empty folder for MOTS"
+        "dst",
+        type=OutputFile,
+        metavar="DST",
+        help="file to write, or a new or empty folder for MOTS",
     )
     parser.add_argument(
         "--gt",

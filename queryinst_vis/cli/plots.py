@@ -5,7 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from queryinst_vis.cli.arguments import Commands, add_command, add_device, count, fraction
+from queryinst_vis.cli.arguments import (
+    Commands,
+    OutputFile,
+    add_command,
+    add_device,
+    count,
+    fraction,
+)
 
 
 def add(commands: Commands) -> None:
@@ -69,7 +76,7 @@ def _png(text: str) -> Path:
     """A file name that ends in .png."""
     if not text.lower().endswith(".png"):
         raise argparse.ArgumentTypeError(f"expected the name of a .png file, got '{text}'")
-    return Path(text)
+    return OutputFile(text)
 
 
 def _run_mask_features(arguments: argparse.Namespace) -> None:

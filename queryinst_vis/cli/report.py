@@ -7,6 +7,7 @@ from pathlib import Path
 
 from queryinst_vis.cli.arguments import (
     Commands,
+    OutputFile,
     add_allow_outside,
     add_command,
     add_workers,
@@ -42,7 +43,7 @@ def add(commands: Commands) -> None:
         "results", type=Path, nargs="*", metavar="RESULTS.json", help="one or two result files"
     )
     report.add_argument(
-        "--out", type=Path, required=True, metavar="FILE.html", help="HTML file to write"
+        "--out", type=OutputFile, required=True, metavar="FILE.html", help="HTML file to write"
     )
     report.add_argument(
         "--images", type=Path, metavar="DIR", help="folder of the images; without it, no clips"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from queryinst_vis.cli.arguments import Commands, add_command
+from queryinst_vis.cli.arguments import Commands, OutputFile, add_command
 from queryinst_vis.cli.findings import report_findings
 
 
@@ -25,7 +25,9 @@ def add(commands: Commands) -> None:
     )
     _add_results(check)
     check.add_argument("set", type=Path, metavar="SET.json", help="the set's videos and classes")
-    check.add_argument("--json", type=Path, metavar="OUT", help="also write all findings as JSON")
+    check.add_argument(
+        "--json", type=OutputFile, metavar="OUT", help="also write all findings as JSON"
+    )
     pack = add_command(
         commands,
         "zip",
@@ -36,7 +38,7 @@ def add(commands: Commands) -> None:
         "queryinst-vis zip results.json results.zip --set data/youtube_vis_2019/valid.json",
     )
     _add_results(pack)
-    pack.add_argument("target", type=Path, metavar="OUT.zip", help="zip file to write")
+    pack.add_argument("target", type=OutputFile, metavar="OUT.zip", help="zip file to write")
     pack.add_argument("--set", type=Path, metavar="SET.json", help="the set's videos and classes")
 
 
@@ -59,9 +61,7 @@ def _run_zip(arguments: argparse.Namespace) -> None:
     from queryinst_vis.errors import InputError
     from queryinst_vis.formats.annotation_set import open_set
     from queryinst_vis.formats.results import write_zip
-    from queryinst_vis.utils.files import check_not_read
 
-    check_not_read(arguments.target, arguments.results, arguments.set)
     if zipfile.is_zipfile(arguments.results):
         raise InputError(
             f"results {arguments.results}: is already a zip; check it with check-submission"

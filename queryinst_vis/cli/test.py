@@ -10,6 +10,7 @@ from typing import Any
 
 from queryinst_vis.cli.arguments import (
     Commands,
+    OutputFile,
     add_command,
     add_config,
     add_devices,
@@ -30,7 +31,7 @@ def add(commands: Commands) -> None:
     )
     _add_arguments(video, batch=4, note="the same results, higher throughput")
     video.add_argument(
-        "--zip", type=Path, metavar="FILE", help="also write the results as a zip for upload"
+        "--zip", type=OutputFile, metavar="FILE", help="also write the results as a zip for upload"
     )
     image = add_command(
         commands,
@@ -52,7 +53,7 @@ def add(commands: Commands) -> None:
 def _add_arguments(parser: argparse.ArgumentParser, batch: int, note: str) -> None:
     add_config(parser, weights=True)
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="FILE", help="result JSON to write"
+        "--out", type=OutputFile, required=True, metavar="FILE", help="result JSON to write"
     )
     parser.add_argument(
         "--batch",

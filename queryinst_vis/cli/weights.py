@@ -7,7 +7,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from queryinst_vis.cli.arguments import CONFIG_HELP, Commands, add_command
+from queryinst_vis.cli.arguments import CONFIG_HELP, Commands, OutputFile, add_command
 
 
 def add(commands: Commands) -> None:
@@ -34,7 +34,7 @@ def _add_convert_checkpoint(commands: Commands) -> None:
     )
     parser.add_argument("source", type=Path, metavar="SRC", help="the checkpoint to read")
     parser.add_argument(
-        "target", type=Path, metavar="DST", help=".safetensors or .pth file to write"
+        "target", type=OutputFile, metavar="DST", help=".safetensors or .pth file to write"
     )
 
 
@@ -72,7 +72,7 @@ def _add_transfer_weights(commands: Commands) -> None:
     )
     parser.add_argument("source", metavar="SRC", help="source weights: a name or a file")
     parser.add_argument("config", metavar="CONFIG", help=f"the target model: {CONFIG_HELP}")
-    parser.add_argument("target", type=Path, metavar="DST", help=".safetensors file to write")
+    parser.add_argument("target", type=OutputFile, metavar="DST", help=".safetensors file to write")
     parser.add_argument(
         "--queries",
         default="first",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -63,44 +64,63 @@ class Redactor:
         }
 
     def redact(
-        self, frame: np.ndarray, detections: Found, *, is_damaged: bool = False
+        self,
+        frame: np.ndarray,
+        tracked: Found,
+        detected: Found | None = None,
+        *,
+        is_damaged: bool = False,
     ) -> np.ndarray:
         """The redacted frame.
 
         Args:
             frame: ``(H, W, 3)`` uint8; not modified.
-            detections: of this frame.
+            tracked: the tracked instances of this frame.
+            detected: all detections of this frame, also those without a track, which are blurred
+                by class; None: only ``tracked``.
             is_damaged: the frame replaces one that could not be decoded.
         """
         if is_damaged:
             self.damaged += 1
             return np.zeros_like(frame) if self._last is None else self._last
-        found = detections.to_supervision(masks=False)
-        ids = [] if found.tracker_id is None else found.tracker_id.tolist()
-        self.unseen.difference_update(ids)
-        labels = [] if found.class_id is None else found.class_id.tolist()
-        names: list[str] = [self._class_names[label] for label in labels]
-        regions = (
-            [mask.region for mask in detections.instance_masks()]
-            if detections.has_masks
-            else [_region_of(box, frame) for box in found.xyxy]
-        )
+        tracks = self._instances(tracked, frame)
+        everything = tracks if detected is None else self._instances(detected, frame)
+        self.unseen.difference_update(each.track_id for each in tracks)
         scene = frame.copy()
-        for row, region in enumerate(regions):
-            if _is_chosen(self._redaction.blur, names[row], ids[row] if ids else None):
-                _blur(scene, region)
-        if self._redaction.cut_out:
+        blur, cut_out = self._redaction.blur, self._redaction.cut_out
+        for each in everything:
+            if each.name in blur:
+                _blur(scene, each.region)
+        for each in tracks:
+            if each.track_id in blur and each.name not in blur:
+                _blur(scene, each.region)
+        if cut_out:
             visible = np.zeros(frame.shape[:2], dtype=bool)
-            for row, (pixels, x, y) in enumerate(regions):
-                if _is_chosen(self._redaction.cut_out, names[row], ids[row] if ids else None):
+            for name, track_id, (pixels, x, y) in tracks:
+                if name in cut_out or track_id in cut_out:
                     visible[y : y + pixels.shape[0], x : x + pixels.shape[1]] |= pixels
             scene[~visible] = 0
         self._last = scene
         return scene
 
+    def _instances(self, found: Found, frame: np.ndarray) -> list[_Instance]:
+        plain = found.to_supervision(masks=False)
+        count = len(plain)
+        ids = [None] * count if plain.tracker_id is None else plain.tracker_id.tolist()
+        labels = [] if plain.class_id is None else plain.class_id.tolist()
+        regions = (
+            [mask.region for mask in found.instance_masks()]
+            if found.has_masks
+            else [_region_of(box, frame) for box in plain.xyxy]
+        )
+        names = [self._class_names[label] for label in labels]
+        return [_Instance(*each) for each in zip(names, ids, regions, strict=True)]
 
-def _is_chosen(chosen: Chosen, name: str, track_id: int | None) -> bool:
-    return name in chosen or (track_id is not None and track_id in chosen)
+
+class _Instance(NamedTuple):
+    name: str
+    track_id: int | None
+    region: MaskRegion
 
 
 def _region_of(box: np.ndarray, frame: np.ndarray) -> MaskRegion:

@@ -134,7 +134,8 @@ def _json_frames(
     entries = read_results(path)
     videos = _unnamed_videos(path, entries, known) if gt is None else open_videos(gt)
     if is_coco_video:
-        entries = _with_track_ids(read_coco_video(path, videos), entries)
+        joined = read_coco_video(path, videos)
+        entries = [{**entry, "track_id": track_id} for (track_id, _), entry in joined.items()]
     there = {entry["video_id"] for entry in entries if is_integer(entry.get("video_id"))}
     if video_id is None and len(there) > 1:
         raise InputError(
@@ -163,19 +164,6 @@ def _track_ids(entries: list[dict[str, Any]], tracks: list[MaskTrack]) -> list[i
     if len(set(known)) == len(tracks):
         return known
     return [track.id for track in tracks]
-
-
-def _with_track_ids(
-    joined: list[dict[str, Any]], entries: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    """The results of ``read_coco_video``, ordered by track and video, with their ids."""
-    pairs = {(entry["track_id"], entry.get("video_id")) for entry in entries}
-    if len(pairs) < len(joined):  # some have no video id
-        return joined
-    return [
-        {**entry, "track_id": track_id}
-        for entry, (track_id, _) in zip(joined, sorted(pairs), strict=True)
-    ]
 
 
 def _unnamed_videos(path: Path, entries: list[dict[str, Any]], known: KnownVideo) -> AnnotationSet:

@@ -50,8 +50,8 @@ def coco_video_entries(videos: AnnotationSet, results: VideoSet) -> Iterator[dic
                 }
 
 
-def read_coco_video(path: Path, videos: AnnotationSet) -> list[dict[str, Any]]:
-    """YouTube-VIS results, one per track, ordered by track id.
+def read_coco_video(path: Path, videos: AnnotationSet) -> dict[tuple[int, int], dict[str, Any]]:
+    """YouTube-VIS results by track id and video id, in this order.
 
     The score is the mean over the frames of the track, the class its majority vote
     (ties: the earliest).
@@ -78,10 +78,10 @@ def read_coco_video(path: Path, videos: AnnotationSet) -> list[dict[str, Any]]:
         if frame in shown:
             raise InputError(f"{place}: image {entry['image_id']} shows track {track_id} twice")
         shown[frame] = {**entry, "segmentation": _mask_of(entry, video, place)}
-    return [
-        _track_entry(videos.videos[video_id], shown)
-        for (_, video_id), shown in sorted(tracks.items(), key=lambda item: item[0])
-    ]
+    return {
+        (track_id, video_id): _track_entry(videos.videos[video_id], tracks[track_id, video_id])
+        for track_id, video_id in sorted(tracks)
+    }
 
 
 def _first_image_ids(videos: AnnotationSet) -> dict[int, int]:

@@ -101,7 +101,7 @@ def _convert_sets(
         if origin == "mots":
             entries = read_mots(src, videos, first_frame, classes)
         else:
-            entries = read_coco_video(src, videos)
+            entries = list(read_coco_video(src, videos).values())
         if target == "youtube-vis":
             write_results(dst, entries)
             return wrote

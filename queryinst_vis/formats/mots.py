@@ -151,7 +151,7 @@ class ObjectIds:
             InputError: all 999 ids of the class are taken; ``where`` names the track.
         """
         self._used[label] += 1
-        if self._used[label] == IDS_PER_CLASS:
+        if self._used[label] >= IDS_PER_CLASS:
             raise InputError(
                 f"{where}: more than {IDS_PER_CLASS - 1} objects of MOTS class {label} in one "
                 "video, which MOTS ids cannot tell apart; leave some out"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
@@ -109,7 +110,7 @@ class Track:
         """``(frame index, RLE)`` of its frames, ascending."""
         return ((seen.frame, seen.segmentation) for seen in self.observations())
 
-    def _select(self, columns: str) -> sqlite3.Cursor:
+    def _select(self, columns: str) -> Iterator[tuple[Any, ...]]:
         return self._store._query(
             f"SELECT {columns} FROM observations WHERE track = ? ORDER BY frame", self.track_id
         )
@@ -186,7 +187,7 @@ class TrackStore:
                 ids, scores, labels, boxes, rles, strict=True
             )
         ]
-        try:
+        with _as_input_error(f"store the tracks of frame {frame} in"):
             self._database.execute(
                 "INSERT INTO frames VALUES (?, ?, ?, ?)",
                 (frame, seconds, frame if number is None else number, is_damaged),
@@ -194,11 +195,6 @@ class TrackStore:
             self._database.executemany(
                 "INSERT INTO observations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows
             )
-        except sqlite3.OperationalError as error:
-            raise InputError(
-                f"cannot store the tracks of frame {frame} in a temporary file ({error}); free some"
-                " space, or set TMPDIR to another folder"
-            ) from error
 
     def frame_times(self) -> Iterator[float | None]:
         """The time of each frame in seconds, None if unknown."""
@@ -239,8 +235,22 @@ class TrackStore:
             first, *_ = self._query(f"{_VOTES} ORDER BY COUNT(*) DESC, label LIMIT 1", track_id)
             yield Track(track_id, score, first[0], self)
 
-    def _query(self, statement: str, *values: int) -> sqlite3.Cursor:
-        return self._database.execute(statement, values)
+    def _query(self, statement: str, *values: int) -> Iterator[tuple[Any, ...]]:
+        # sorting many rows writes temporary files, too
+        with _as_input_error("read the tracks from"):
+            yield from self._database.execute(statement, values)
+
+
+@contextmanager
+def _as_input_error(task: str) -> Iterator[None]:
+    """Report a full disk as an InputError."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise InputError(
+            f"cannot {task} a temporary file ({error}); free some space, or set TMPDIR to another"
+            " folder"
+        ) from error
 
 
 def _observation(row: Sequence[Any], size: list[int]) -> Observation:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.inference.options import TrackOptions
 from queryinst_vis.inference.outputs import OUTPUTS, OutputKind, OutputPlan
 from queryinst_vis.inference.outputs.writing import TrackSummary, write_outputs
@@ -98,7 +100,8 @@ def track_live(
     share a batch; no source waits for another.
 
     The first Ctrl-C (or SIGTERM), or the end of a source, for whatever reason, stops the recording
-    and finishes the files; a second Ctrl-C discards them.
+    and finishes the files; a second Ctrl-C discards them. Of several sources, one that fails
+    without a result (an ``InputWarning``) does not stop the others.
 
     Args:
         sources: open sources.
@@ -112,8 +115,9 @@ def track_live(
         The summary of each source, as soon as its files are written.
 
     Raises:
-        InputError: the weights or a folder cannot be used, or a source turns out to be unreadable.
-        KeyboardInterrupt: stopped before the first frame arrived.
+        InputError: the weights or a folder cannot be used, or a source turned out to be unreadable;
+            of several sources, when all have ended.
+        KeyboardInterrupt: stopped before the first frame of a source arrived; likewise.
     """
     plans = plans_of(sources, folders, options, kinds, overwrite)
     tracker = load_tracker(options, device)
@@ -138,8 +142,22 @@ def _follow_all(
         count = len(videos)
         side_by_side = run_side_by_side(lambda: next(runs, None), count, count, patience=0)
         with closing(side_by_side) as done:
-            for run in done:
-                yield run.outcome.result()
+            yield from _successful(done)
+
+
+def _successful(runs: Iterable[VideoRun[LiveSummary]]) -> Iterator[LiveSummary]:
+    """The summaries of the sources; the first error is raised when all of them have ended."""
+    first_error: BaseException | None = None
+    for run in runs:
+        error = run.outcome.exception()
+        if error is None:
+            yield run.outcome.result()
+            continue
+        if isinstance(error, InputError):
+            warnings.warn(f"{error}; other sources continue", InputWarning, stacklevel=2)
+        first_error = first_error or error
+    if first_error is not None:
+        raise first_error
 
 
 def _begin(tracker: VideoTracker, source: LiveSource, plan: OutputPlan) -> VideoRun[LiveSummary]:

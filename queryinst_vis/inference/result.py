@@ -32,6 +32,8 @@ class FrameResult:
         index: frame number in the video, from 0.
         seconds: time of the frame; None if unknown.
         detections: as from ``VideoTracker.update``.
+        detected: all detections of the frame, of any class, also those without a track; None:
+            unknown.
 
     Example::
 
@@ -44,6 +46,7 @@ class FrameResult:
     index: int
     seconds: float | None
     detections: Detections
+    detected: Detections | None = None
 
     @property
     def class_names(self) -> list[str]:

@@ -98,8 +98,10 @@ def track_video(
         summary = queryinst_vis.track_video("street.mp4", "out/street", save=["json", "csv"])
         print(summary.tracks, "tracks in", summary.frames, "frames:", *summary.files)
     """
-    if (stride, max_frames) != (1, None):
-        selection = replace(selection, stride=stride, max_frames=max_frames)
+    if stride != 1:
+        selection = replace(selection, stride=stride)
+    if max_frames is not None:
+        selection = replace(selection, max_frames=max_frames)
     source = open_source(source, selection, strict=strict, allow_partial=allow_partial)
     options = TrackOptions(
         weights,

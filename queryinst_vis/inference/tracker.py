@@ -339,7 +339,7 @@ class VideoTracker:
             if classes is not None:
                 detections = of_classes(detections, classes)
             detections = self._tracker.update(detections, frame.seconds)
-        return FrameResult(frame.image, frame.number, frame.seconds, detections)
+        return FrameResult(frame.image, frame.number, frame.seconds, detections, found)
 
     @plain_defaults()
     def _detect(self, detector: FrameDetector, images: list[np.ndarray]) -> list[Detections]:

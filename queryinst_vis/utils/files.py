@@ -18,6 +18,7 @@ import platform
 import re
 import secrets
 import shutil
+import stat
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -248,9 +249,9 @@ def _remove(path: Path) -> None:
 
 
 def check_not_read(target: str | Path, *sources: str | Path | None) -> None:
-    """Raise an InputError if ``target`` is one of the input files ``sources``."""
+    """Raise an InputError if ``target`` is one of the other files of a command."""
     if Path(target).resolve() in {Path(s).resolve() for s in sources if s is not None}:
-        raise InputError(f"{target}: is also an input; write to another file")
+        raise InputError(f"{target}: is also an input or another output; write to another file")
 
 
 @contextmanager
@@ -317,10 +318,12 @@ def shortened(name: str, size: int) -> str:
 
 
 def _set_default_permissions(path: Path) -> None:
-    """Apply the umask, regardless of the mode set by a library."""
-    umask = os.umask(0)
-    os.umask(umask)
-    path.chmod(0o666 & ~umask)
+    """Give a file the mode of a new one, regardless of the mode set by a library."""
+    # the umask can be read only by changing it, for all threads: create a file instead
+    new = _temporary_beside(path, path.name)
+    os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+    path.chmod(stat.S_IMODE(new.stat().st_mode))
+    _discard(new)
 
 
 def checksum(path: Path) -> str:

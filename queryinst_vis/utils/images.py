@@ -122,6 +122,11 @@ def to_array(image: ImageLike, bgr: bool = False) -> np.ndarray:
         check_frame(image)
         return np.ascontiguousarray(image[:, :, ::-1]) if bgr else image
     if isinstance(image, Image.Image):
+        if image.mode[0] in "IF":  # Pillow would clip the values at 255
+            raise InputError(
+                f"a PIL image of mode {image.mode} has no defined range: convert it to RGB, or pass"
+                " the path of its file"
+            )
         return np.array(image.convert("RGB"))
     if isinstance(image, str | os.PathLike):
         return read_image(Path(image))

@@ -12,13 +12,17 @@ from typing import Any
 
 _Handler = Callable[[int, FrameType | None], Any] | int | None
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+"""The signals that ask a program to stop; there is no SIGHUP on Windows."""
 
 
 class StopRequest:
-    """While active, the first Ctrl-C or SIGTERM only sets ``requested``; the next one stops.
+    """While active, the first of ``SIGNALS`` only sets ``requested``; the next one stops.
 
-    Signal handlers can be set only in the main thread; no effect in others.
+    Ignored signals (``nohup``) stay ignored. Signal handlers can be set only in the main thread;
+    no effect in others.
     """
 
     def __init__(self) -> None:
@@ -27,7 +31,9 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._receive) for number in SIGNALS}
+            self._previous = _handlers()
+            for number in self._previous:
+                signal.signal(number, self._receive)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -69,10 +75,9 @@ def raise_when_terminated() -> Iterator[None]:
             signal.raise_signal(number)
         raise Terminated(number)
 
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    if threading.current_thread() is not threading.main_thread():
-        numbers = []
-    numbers = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]
+    numbers = []
+    if threading.current_thread() is threading.main_thread():
+        numbers = [number for number, old in _handlers().items() if old == signal.SIG_DFL]
     try:
         for number in numbers:
             signal.signal(number, stop)
@@ -82,13 +87,18 @@ def raise_when_terminated() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
+def _handlers() -> dict[int, _Handler]:
+    """The handlers of ``SIGNALS``, without those that are ignored or not set by Python."""
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    return {number: old for number, old in handlers.items() if old not in (signal.SIG_IGN, None)}
+
+
 @contextmanager
 def signals_held() -> Iterator[None]:
     """Defer signals that stop the program until the end of the block."""
     previous: dict[int, _Handler] = {}
     if threading.current_thread() is threading.main_thread():
-        previous = {number: signal.getsignal(number) for number in SIGNALS}
-        previous = {n: handler for n, handler in previous.items() if callable(handler)}
+        previous = _handlers()
     received: list[int] = []
     try:
         for number in previous:

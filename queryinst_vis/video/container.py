@@ -23,7 +23,7 @@ _PLAYLISTS = {"hls", "dash", "concat", "sdp", "rtsp", "rtp", "sap", "imf", "webm
 
 
 @cache
-def _file_formats() -> str:
+def file_formats() -> str:
     """All formats except those that refer to other files or addresses, which FFmpeg would open."""
     return ",".join(sorted(av.formats_available - _PLAYLISTS))
 
@@ -53,7 +53,7 @@ def open_video(path: Path) -> Iterator[tuple[av.container.InputContainer, av.Vid
 
 def _open(path: Path, opened: ExitStack) -> av.container.InputContainer:
     # metadata need not be UTF-8
-    options = {"format_whitelist": _file_formats()}
+    options = {"format_whitelist": file_formats()}
     try:
         try:
             # an absolute path, because FFmpeg interprets "name:rest" as a protocol

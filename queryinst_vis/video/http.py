@@ -62,10 +62,11 @@ class HttpFile:
         try:
             data = self._reply.read1(size)
         except (OSError, HTTPException) as error:
-            self.fault = explain(error)
+            self.fault = self.fault or explain(error)  # FFmpeg may read again
             return b""
         self._position += len(data)
-        if not data and self.length is not None and self._position < self.length:
+        is_short = self.length is not None and self._position < self.length
+        if not data and is_short and not self.fault:
             self.fault = f"the connection ended after {self._position} of {self.length} bytes"
         return data
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from fractions import Fraction
 from http.client import HTTPException
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import numpy as np
 
 from queryinst_vis.errors import InputError
 from queryinst_vis.utils.prefetch import Latest
-from queryinst_vis.video.container import NETWORK_FORMATS
+from queryinst_vis.video.container import NETWORK_FORMATS, file_formats
 from queryinst_vis.video.http import PATIENCE, HttpFile, explain, is_http, without_secrets
 from queryinst_vis.video.rgb import RgbConverter
 
@@ -107,27 +109,49 @@ class LiveReader:
             # in a thread, because FFmpeg may block while waiting for data, without handling Ctrl-C
             [self._container] = Latest(self._open() for _ in range(1))
         except (av.FFmpegError, OSError, HTTPException, ValueError) as error:
+            self._close_connection()
             if isinstance(error, InputError):
                 raise
             raise InputError(f"{self._where}: {self._why_not(error)}") from error
-        stream = self._container.streams.best("video")
-        if not isinstance(stream, av.VideoStream) or self._container.format.name == "tty":
-            self._container.close()
-            raise InputError(f"{self._where}: contains no video stream")
-        if stream.codec_context is None:
-            self._container.close()
-            raise InputError(f"{self._where}: no decoder for its video codec")
-        self._stream = stream
+        self._stream = self._video_stream()
+        self._stored_aspect = Fraction(self._stream.sample_aspect_ratio or 1)
         # slice threading; frame threading would be faster but delays frames
         self._stream.thread_type = "SLICE"
         self.is_endless = bool(self._scheme) and not self._is_recording()
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """Pixel aspect ratio, width / height; of the upright frames once the first has arrived."""
+        if self.convert is None:
+            return self._stored_aspect
+        return self.convert.upright_aspect(self._stored_aspect)
+
+    def _video_stream(self) -> av.VideoStream:
+        stream = self._container.streams.best("video")
+        if not isinstance(stream, av.VideoStream) or self._container.format.name == "tty":
+            self.close()
+            raise InputError(f"{self._where}: contains no video stream")
+        if stream.codec_context is None:
+            self.close()
+            raise InputError(f"{self._where}: no decoder for its video codec")
+        return stream
+
+    def close(self) -> None:
+        """Close the source."""
+        self._container.close()
+        self._close_connection()
+
+    def _close_connection(self) -> None:
+        """Close the http connection, which FFmpeg does not do: a camera may allow only one."""
+        if self._http is not None:
+            self._http.close()
 
     def __iter__(self) -> Iterator[Arrival]:
         """Yield each frame as soon as it is decoded, or at its time in a recording."""
         start, first = 0.0, None
         is_recording = self._is_recording()
         is_first = True
-        with self._container:
+        with closing(self):
             for picture in self._decode():
                 if is_first:
                     self.convert = self.convert or RgbConverter(picture, self._where)
@@ -211,7 +235,11 @@ class LiveReader:
         if path.is_char_device():
             return av.open(self._source, format="video4linux2")
         # an absolute path: FFmpeg interprets "name:rest" as a protocol
-        return av.open(str(path.absolute()), metadata_errors="replace")
+        return av.open(
+            str(path.absolute()),
+            container_options={"format_whitelist": file_formats()},
+            metadata_errors="replace",
+        )
 
     def _why_not(self, error: Exception) -> str:
         """Why the source cannot be opened, and what to do."""

@@ -39,7 +39,6 @@ class LiveSource:
 
     fps = None
     is_live = True
-    pixel_aspect = Fraction(1)
     path = None
 
     def __init__(
@@ -60,6 +59,11 @@ class LiveSource:
         self._max_frames = selection.max_frames
         self.name = name or self._arrivals.name
         self.origin = origin_of(source)
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """Pixel aspect ratio, width / height."""
+        return self._arrivals.pixel_aspect
 
     @property
     def fault(self) -> str | None:
@@ -103,6 +107,11 @@ class Reconnecting:
         self._clock = clock
         self._reader = LiveReader(source, clock)
         self.name = self._reader.name
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """Pixel aspect ratio, width / height."""
+        return self._reader.pixel_aspect
 
     def __iter__(self) -> Iterator[Arrival]:
         yield from self._reader

@@ -36,7 +36,6 @@ class PipeSource:
     fps = None
     is_live = False
     path = None
-    pixel_aspect = Fraction(1)
 
     def __init__(self, path: Path, name: str, selection: Selection) -> None:
         if path == STDIN_PATH and path.is_char_device():
@@ -50,6 +49,11 @@ class PipeSource:
         self._selection = selection
         self.name = name
         self.origin = f"pipe {path}"
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """Pixel aspect ratio, width / height."""
+        return self._reader.pixel_aspect
 
     @property
     def fault(self) -> str | None:

@@ -100,8 +100,10 @@ class _Redact:
     def __call__(self, found: FrameResult) -> FrameResult:
         if self._redactor is None:
             return found
-        is_damaged = found.detections.of_damaged_frame
-        frame = self._redactor.redact(found.frame, found.detections, is_damaged=is_damaged)
+        tracked = found.detections
+        frame = self._redactor.redact(
+            found.frame, tracked, found.detected, is_damaged=tracked.of_damaged_frame
+        )
         return replace(found, frame=frame)
 
     def warn(self, name: str) -> None:
