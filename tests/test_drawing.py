@@ -206,3 +206,14 @@ def test_ids_that_never_occur_are_reported():
     redactor = Redactor(Redaction(blur=(7, 40), cut_out=(8, 41)), CLASSES)
     redactor.redact(noise(), found(BOXES, [7, 8]))
     assert redactor.unseen == {40, 41}
+
+
+def test_a_class_is_blurred_wherever_it_is_detected_and_an_id_where_it_is_tracked():
+    frame = noise()
+    detected, tracked = found(BOXES, [7, 8], [1, 1]), found(BOXES[:1], [7], [1])
+    by_class = Redactor(Redaction(blur=(CLASSES[1],)), CLASSES).redact(frame, tracked, detected)
+    by_id = Redactor(Redaction(blur=(7, 8)), CLASSES).redact(frame, tracked, detected)
+    assert detail(by_class, INSIDE[0]) < 0.1 * detail(frame, INSIDE[0])
+    assert detail(by_class, INSIDE[1]) < 0.1 * detail(frame, INSIDE[1])
+    np.testing.assert_array_equal(by_id[INSIDE[0]], by_class[INSIDE[0]])
+    np.testing.assert_array_equal(by_id[INSIDE[1]], frame[INSIDE[1]])

@@ -27,7 +27,13 @@ from queryinst_vis.utils.files import (
     temporary_folder,
     write_json_atomically,
 )
-from queryinst_vis.utils.interrupt import Terminated, raise_when_terminated, signals_held
+from queryinst_vis.utils.interrupt import (
+    SIGNALS,
+    StopRequest,
+    Terminated,
+    raise_when_terminated,
+    signals_held,
+)
 
 
 def _names(folder: Path) -> list[str]:
@@ -190,12 +196,35 @@ def test_termination_raises_in_the_main_thread() -> None:
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
-def test_held_signals_are_delivered_at_the_end() -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_held_signals_are_delivered_at_the_end(number: signal.Signals) -> None:
     reached = False
     with pytest.raises(Terminated), raise_when_terminated(), signals_held():
-        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(number)
         reached = True
     assert reached
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_the_first_signal_requests_a_stop_and_the_second_one_stops(number: signal.Signals) -> None:
+    before = signal.signal(number, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), StopRequest() as stop:
+            signal.raise_signal(number)
+            assert stop.requested
+            signal.raise_signal(number)
+    finally:
+        signal.signal(number, before)
+
+
+def test_an_ignored_signal_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as with nohup
+    try:
+        with raise_when_terminated(), StopRequest() as stop, signals_held():
+            signal.raise_signal(signal.SIGHUP)
+        assert not stop.requested
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def _run(words: list[str], stdout: int | IO[bytes]) -> subprocess.Popen[bytes]:
@@ -327,3 +356,16 @@ def test_a_folder_does_not_replace_a_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is a file"), atomic_folder(tmp_path / "crops"):
         pass
     assert (tmp_path / "crops").read_text() == "mine"
+
+
+def test_files_get_the_default_permissions_without_changing_the_umask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = os.umask(0o027)
+    # it is one for all threads, so changing it would also affect the files of others
+    monkeypatch.setattr(os, "umask", None)
+    write_json_atomically(tmp_path / "a.json", 1)
+    monkeypatch.undo()
+    os.umask(before)
+    assert (tmp_path / "a.json").stat().st_mode & 0o777 == 0o640
+    assert _names(tmp_path) == ["a.json"]

@@ -6,13 +6,16 @@ import socket
 import struct
 import threading
 import time
+from fractions import Fraction
 from urllib.parse import quote, unquote
 
 import av
+import numpy as np
 import pytest
 
 from queryinst_vis.errors import InputError
-from queryinst_vis.video import LiveReader, VideoReader
+from queryinst_vis.video import LiveReader, VideoReader, VideoWriter
+from queryinst_vis.video.http import HttpFile
 from tests.clips import HEIGHT, WIDTH, index_of, write_video, write_with_pyav
 from tests.http_support import HEAD, in_chunks, replying, served
 from tests.simulated_time import JumpingClock
@@ -310,3 +313,40 @@ def test_only_the_end_of_an_rtsp_stream_without_duration_is_an_interruption(
     seen = [index_of(arrival.rgb()) for arrival in reader]
     assert seen[:5] == list(range(5)) and len(seen) < 20
     assert reader.fault == fault
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "ffconcat version 1.0\nfile camera.ts\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{folder}/camera.ts\n#EXT-X-ENDLIST\n",
+    ],
+)
+def test_a_file_played_live_opens_no_other_files(tmp_path, broadcast, content):
+    (tmp_path / "camera.ts").write_bytes(broadcast.read_bytes())
+    disguised = tmp_path / "clip.mp4"
+    disguised.write_text(content.format(folder=tmp_path))
+    with pytest.raises(InputError, match=r"clip.mp4: cannot be opened as a video"):
+        LiveReader(disguised, JumpingClock())
+
+
+def test_the_pixel_aspect_ratio_of_a_live_file_is_known(tmp_path):
+    path = tmp_path / "clip.mp4"
+    with VideoWriter(path, 10, pixel_aspect=Fraction(16, 11)) as writer:
+        writer.write(np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8))
+    reader = LiveReader(path, JumpingClock())
+    assert len(list(reader)) == 1
+    assert reader.pixel_aspect == Fraction(16, 11)
+
+
+def test_the_connection_of_a_source_is_closed_at_its_end_and_when_it_is_refused(
+    broadcast, monkeypatch
+):
+    closed = []
+    monkeypatch.setattr(HttpFile, "close", closed.append)
+    with served({"/cam.ts": broadcast.read_bytes(), "/x": b"no video"}) as (address, _):
+        assert len(indices(f"{address}/cam.ts")) == 20
+        assert len(closed) == 1
+        with pytest.raises(InputError):
+            LiveReader(f"{address}/x")
+        assert len(closed) == 2

@@ -318,3 +318,28 @@ def test_several_live_sources_are_tracked_concurrently(tmp_path, monkeypatch):
         assert [frame["frame"] for frame in frames] == [0, 1, 2]
         assert frames[0]["seconds"] == 0 and len(frames[0]["instances"]) == 5
     assert cli.main([*words, "--streams", "1", "--out", str(out)]) == 2
+
+
+def test_a_live_source_that_fails_does_not_end_the_others(tmp_path, monkeypatch, capsys):
+    torch.manual_seed(0)
+    config = tiny_config()
+    tracker = VideoTracker(Detector(build_model(config), config))
+    monkeypatch.setattr(live, "load_tracker", lambda *_: tracker)
+    for name in ("good", "bad"):
+        with VideoWriter(tmp_path / f"{name}.mp4", FPS) as writer:
+            for index in range(FRAMES):
+                writer.write(draw_frame(index))
+    whole = LiveReader.__iter__
+
+    def fail_if_bad(reader):
+        if reader.name == "bad":
+            raise InputError("live source bad: no decodable frame was received")
+        yield from whole(reader)
+
+    monkeypatch.setattr(LiveReader, "__iter__", fail_if_bad)
+    cameras, out = [str(tmp_path / f"{name}.mp4") for name in ("bad", "good")], tmp_path / "out"
+    assert cli.main(["track", *cameras, "--live", "--save", "jsonl", "--out", str(out)]) == 2
+    errors = capsys.readouterr().err
+    assert "warning: live source bad: no decodable frame was received; other sources" in errors
+    assert errors.strip().endswith("error: live source bad: no decodable frame was received")
+    assert (out / "good" / "tracks.jsonl").is_file() and not os.listdir(out / "bad")

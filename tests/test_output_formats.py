@@ -130,3 +130,14 @@ def test_the_path_of_a_long_track_is_subsampled_and_keeps_its_ends():
     path = json.loads(row["path"])
     assert len(path) == PATH_POINTS and path[0] == [0, 1, 1] and path[-1] == [1998, 1000, 1]
     assert row["mean_speed"] is None and row["first_seconds"] is None  # times are unknown
+
+
+def test_tracks_beyond_the_ids_of_a_mots_class_are_left_out_and_counted(tmp_path):
+    with TrackStore() as tracks:
+        mask = encode_rle(np.ones((HEIGHT, WIDTH), dtype=bool))
+        for number in range(1003):
+            tracks.add((HEIGHT, WIDTH), [number], [0.9], [0], [[0, 0, WIDTH, HEIGHT]], [mask])
+        losses = write_mots_video(tmp_path / "a.txt", tracks, VideoInfo("a", 10, ["car"]))
+    ids = [line.object_id for line in read_mots_text(tmp_path / "a.txt")]
+    assert ids == list(range(1001, 2000))
+    assert "4 tracks" in str(losses)

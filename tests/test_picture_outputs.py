@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+import supervision as sv
 
 from queryinst_vis.drawing import DrawingStyle, Redaction
 from queryinst_vis.errors import InputError, InputWarning
@@ -100,3 +101,34 @@ def test_an_unknown_class_to_blur_is_refused_and_an_unseen_id_reported(video, ou
         track_video(video, out, redaction=Redaction(blur=("crates",)))
     with pytest.warns(InputWarning, match="clip: no track 40 "):
         track_video(video, out, redaction=Redaction(blur=(0, 40)))
+
+
+def test_instances_are_blurred_before_they_have_a_track_and_whatever_classes_are_tracked(tmp_path):
+    def boxes_of(frame):
+        red = (frame[..., 0] > 150) & (frame[..., 1] < 110)
+        return sv.Detections(
+            xyxy=sv.mask_to_xyxy(red[None]).astype(float),
+            confidence=np.array([0.9]),
+            class_id=np.array([0]),
+            data={"class_name": np.array(["box"])},
+        )
+
+    path = tmp_path / "clip.mp4"
+    with VideoWriter(path, 10) as writer:
+        for index in range(4):
+            picture = draw_frame(index)
+            x0, y0, x1, y1 = rectangles(index)[0]
+            picture[y0:y1, x0:x1:2] //= 2  # stripes, which blurring removes
+            writer.write(picture)
+    options = {
+        "save": ["video"],
+        "style": DrawingStyle.of([]),
+        "overrides": ["tracking.min_hits=3"],
+    }
+    hidden = Redaction(blur=("box",))
+    track_video(path, tmp_path / "a", boxes_of, redaction=hidden, **options)
+    track_video(path, tmp_path / "b", boxes_of, redaction=hidden, classes=[1], **options)
+    for folder in ("a", "b"):
+        for index, picture in enumerate(VideoReader(tmp_path / folder / "clip.mp4")):
+            x0, y0, x1, y1 = rectangles(index)[0]
+            assert picture[y0 + 4 : y1 - 4, x0 + 4 : x1 - 4, 0].std() < 12

@@ -197,6 +197,7 @@ def test_an_invalid_choice_is_refused(detector, choice, message):
         (np.zeros((4, 4), np.uint8), r"must be \(height, width, 3\) uint8 RGB, not \(4, 4\)"),
         (np.zeros((4, 4, 3), np.float32), "must be .* uint8 RGB, not .* float32"),
         (3, "must be a path, an array or a PIL image, not int"),
+        (Image.new("I;16", (4, 4)), "a PIL image of mode I;16 has no defined range"),
         ([None], "must be a path, an array or a PIL image, not NoneType"),
     ],
 )

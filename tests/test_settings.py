@@ -93,13 +93,24 @@ def test_non_finite_boxes_get_a_valid_level():
         ["zip", "r.json", "r.json"],
         ["convert-results", "r.json", "./r.json", "--to", "coco-video", "--gt", "gt.json"],
         ["convert-results", "r.json", "gt.json", "--to", "coco-video", "--gt", "gt.json"],
+        ["eval-video", "gt.json", "r.json", "--json", "r.json"],
+        ["eval-cityscapes", "gt.json", "r.json", "folder", "--zip", "gt.json"],
+        ["data", "stats", "gt.json", "--json", "./gt.json"],
+        ["data", "split", "gt.json", "new.json", "new.json"],
+        ["data", "browse", "gt.json", "--images", ".", "--out", "a.png", "--results", "a.png"],
+        ["convert-dataset", "youtube-vis", "gt.json", "new.json", "--coco", "gt.json"],
+        ["export-onnx", "a.safetensors", "--size", "64x64", "--output", "a.safetensors"],
+        ["plot-mask-features", "a.png", "--out", "a.png"],
     ],
 )
 def test_input_files_are_never_overwritten(tmp_path, monkeypatch, capsys, words):
     monkeypatch.chdir(tmp_path)
-    files = {name: json.dumps([name]).encode() for name in ("a.safetensors", "r.json", "gt.json")}
+    files = {
+        name: json.dumps([name]).encode()
+        for name in ("a.safetensors", "a.png", "r.json", "gt.json")
+    }
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
     assert main(words) == 2
     assert "is also an input or another output" in capsys.readouterr().err
-    assert {name: (tmp_path / name).read_bytes() for name in files} == files
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files

@@ -17,6 +17,7 @@ from queryinst_vis.inference.track import track_video
 from queryinst_vis.inference.tracker import VideoTracker
 from queryinst_vis.review.index import open_index
 from queryinst_vis.video import VideoReader, VideoWriter
+from queryinst_vis.video.frames import Selection
 from tests.tiny import HEIGHT, WIDTH, draw_frame
 from tests.tracking_support import FRAMES, KnowingTracker
 
@@ -163,3 +164,11 @@ def test_file_names_of_maximum_length_are_supported(tmp_path, out, name):
 def test_a_folder_without_images_is_refused_with_the_supported_formats(tmp_path, out, capsys):
     assert cli.main(["track", str(tmp_path), "--out", str(out)]) == 2
     assert "expected .jpg, .png" in capsys.readouterr().err
+
+
+def test_the_shorthands_of_a_selection_change_nothing_else(video, out):
+    chosen = track_video(video, out / "a", selection=Selection(stride=3), max_frames=2)
+    assert chosen.frames == 2
+    lines = (out / "a" / "tracks.jsonl").read_text().splitlines()[1:]
+    assert [json.loads(line)["frame"] for line in lines] == [0, 3]
+    assert track_video(video, out / "b", selection=Selection(max_frames=2), stride=3).frames == 2

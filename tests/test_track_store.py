@@ -101,3 +101,11 @@ def test_no_file_is_left_open():
         tracks.add(**frame_of([0], 0))
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         len(tracks)
+
+
+def test_a_full_disk_while_reading_is_an_input_error():
+    with TrackStore() as tracks:
+        tracks.add(**frame_of([1], 0))
+        tracks._database.execute("DROP TABLE observations")  # any error of the database
+        with pytest.raises(InputError, match=r"cannot read the tracks from a temporary file"):
+            list(tracks.frames())
