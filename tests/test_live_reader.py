@@ -343,10 +343,10 @@ def test_the_connection_of_a_source_is_closed_at_its_end_and_when_it_is_refused(
     broadcast, monkeypatch
 ):
     closed = []
-    monkeypatch.setattr(HttpFile, "close", closed.append)
+    monkeypatch.setattr(HttpFile, "close", lambda self: closed.append(self))
     with served({"/cam.ts": broadcast.read_bytes(), "/x": b"no video"}) as (address, _):
         assert len(indices(f"{address}/cam.ts")) == 20
         assert len(closed) == 1
         with pytest.raises(InputError):
             LiveReader(f"{address}/x")
-        assert len(closed) == 2
+        assert len(closed) == 2, "once each"
