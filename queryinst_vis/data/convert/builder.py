@@ -140,10 +140,15 @@ def describe(
         video_set: content of a YouTube-VIS annotation file; its ``annotations`` may be null.
         notes: counts by description; zero counts are omitted.
     """
+    return f"wrote {dst}: {summarise(video_set, notes)}"
+
+
+def summarise(video_set: dict[str, Any], notes: Mapping[str, int] | None = None) -> str:
+    """The same without the name of the file: numbers of videos and tracks, and the notes."""
     tracks = video_set["annotations"]
     amount = "no annotations" if tracks is None else f"{len(tracks)} tracks"
     changes = "".join(f"; {what}: {count}" for what, count in (notes or {}).items() if count)
-    return f"wrote {dst}: {len(video_set['videos'])} videos, {amount}{changes}"
+    return f"{len(video_set['videos'])} videos, {amount}{changes}"
 
 
 def check_two_names(first: str | Path, second: str | Path | None) -> None:

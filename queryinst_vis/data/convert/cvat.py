@@ -79,6 +79,13 @@ def convert_cvat(src: str | Path, dst: str | Path, *, by_group: bool = False) ->
         InputError: no export, an invalid XML file or shape, a shape without area, frames without
             image, images whose size differs from the XML.
     """
+    return write_video_set(dst, *read_cvat_videos(src, by_group=by_group))
+
+
+def read_cvat_videos(
+    src: str | Path, *, by_group: bool = False
+) -> tuple[dict[str, Any], Counter[str]]:
+    """Content of the file that ``convert_cvat`` writes, and its notes for ``summarise``."""
     src = Path(src)
     single = (src / XML_NAME).is_file()
     folders = [src] if single else [f for f in subfolders(src, "video") if (f / XML_NAME).is_file()]
@@ -91,7 +98,7 @@ def convert_cvat(src: str | Path, dst: str | Path, *, by_group: bool = False) ->
     ]
     if not any(video.tracks for video in videos):
         raise InputError(f"{src}: no file contains a track")
-    return write_video_set(dst, build_video_set(videos, f"CVAT, {src.name}"), skipped)
+    return build_video_set(videos, f"CVAT, {src.name}"), skipped
 
 
 def read_cvat_images(src: str | Path) -> dict[str, Any]:

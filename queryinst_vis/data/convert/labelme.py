@@ -76,6 +76,11 @@ def convert_labelme(src: str | Path, dst: str | Path) -> str:
         InputError: no files, an invalid file or shape, an image that is missing, outside
             ``SRC`` or of another size, ambiguous identities.
     """
+    return write_video_set(dst, *read_labelme_videos(src))
+
+
+def read_labelme_videos(src: str | Path) -> tuple[dict[str, Any], dict[str, int]]:
+    """Content of the file that ``convert_labelme`` writes, and its notes for ``summarise``."""
     src = Path(src)
     folders = [src] if src.is_dir() and any(src.glob("*.json")) else subfolders(src, "video")
     annotated = [
@@ -92,7 +97,7 @@ def convert_labelme(src: str | Path, dst: str | Path) -> str:
     images = {path for files in annotated for path in image_files(files[0].parent)}
     named = {src / name for video in videos for name in video.file_names}
     notes = {"images without a JSON file left out": len(images - named), **skipped}
-    return write_video_set(dst, build_video_set(videos, f"labelme, {src.name}"), notes)
+    return build_video_set(videos, f"labelme, {src.name}"), notes
 
 
 def read_labelme_images(src: str | Path) -> dict[str, Any]:

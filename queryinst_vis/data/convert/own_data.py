@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from queryinst_vis.data.convert.builder import summarise
 from queryinst_vis.data.convert.coco import complete_coco
 from queryinst_vis.data.convert.cvat import (
     XML_NAME,
-    convert_cvat,
     is_cvat_of_images,
     read_cvat_images,
+    read_cvat_videos,
 )
 from queryinst_vis.data.convert.detection_sets import has_yolo_part, read_voc, read_yolo
-from queryinst_vis.data.convert.labelme import convert_labelme, read_labelme_images
+from queryinst_vis.data.convert.labelme import read_labelme_images, read_labelme_videos
 from queryinst_vis.data.convert.youtube_vis import repair
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.reading import read_annotations
@@ -118,29 +118,21 @@ def _read_labelme(path: Path, images: Path | None, videos: bool) -> OwnData:
         raise InputError("--images: not used for labelme, whose files contain the image paths")
     if not videos:
         return OwnData("labelme", read_labelme_images(path), path)
-    return OwnData("labelme videos", _converted(convert_labelme, path), path)
+    return OwnData("labelme videos", _video_set(*read_labelme_videos(path)), path)
 
 
 def _read_cvat(path: Path) -> OwnData:
     if (path / XML_NAME).is_file() and is_cvat_of_images(path / XML_NAME):
         return OwnData("CVAT images", read_cvat_images(path), path)
-    return OwnData("CVAT videos", _converted(convert_cvat, path), path)
+    return OwnData("CVAT videos", _video_set(*read_cvat_videos(path)), path)
 
 
-def _converted(convert: Any, path: Path) -> dict[str, Any]:
-    """The content that a converter writes."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "converted.json"
-        print(convert(path, file).partition(": ")[2])
-        content: dict[str, Any] = json.loads(file.read_text())
-    return _without_rectangles(content)
-
-
-def _without_rectangles(video_set: dict[str, Any]) -> dict[str, Any]:
-    """The set without the masks of tracks drawn as boxes.
+def _video_set(video_set: dict[str, Any], notes: Mapping[str, int]) -> dict[str, Any]:
+    """Print what was read, and leave out the masks of tracks drawn as boxes.
 
     Converters fill boxes, and a model trained on such masks would predict rectangles.
     """
+    print(summarise(video_set, notes))
     tracks = []
     for track in video_set["annotations"]:
         visible = [
