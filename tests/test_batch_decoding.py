@@ -1,5 +1,6 @@
 """Each video is decoded in its own process, whose failures stay contained."""
 
+import errno
 import itertools
 import multiprocessing
 import os
@@ -138,3 +139,27 @@ def test_closing_ends_the_process(begin, clip):
     source.poll()
     source.close()
     assert not multiprocessing.active_children()
+
+
+def test_the_time_limit_counts_only_waiting_for_the_decoder(begin, clip, monkeypatch):
+    elsewhere = [0.0]  # seconds that the consumer has spent on other videos
+    real = time.monotonic
+    simulated = SimpleNamespace(monotonic=lambda: real() + elsewhere[0], sleep=time.sleep)
+    monkeypatch.setattr(decoding, "time", simulated)
+    source = opened(begin(clip, decode_time=30, decode_silence=1e9))
+    numbers = []
+    for frame in source.frames():
+        numbers.append(frame.number)
+        elsewhere[0] += 100
+    assert numbers == list(range(40))
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="needs posix_fallocate")
+def test_a_shortage_of_shared_memory_is_a_failure_with_advice(begin, clip, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    with pytest.raises(VideoFailedError, match=r"MB of shared memory.*--shm-size") as caught:
+        opened(begin(clip))
+    assert caught.value.kind == "memory"

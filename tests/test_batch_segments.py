@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import supervision as sv
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,6 +25,7 @@ from queryinst_vis.video.frames import Selection
 from tests.batch_support import (
     Inline,
     find,
+    find_rectangles,
     track_all,
     use_rectangle_finder,
     write_clip,
@@ -204,6 +206,21 @@ def test_damaged_frames_in_an_overlap_are_reported_once(tmp_path, finder):
     [video] = rows(tmp_path / "cut", "videos")
     [warning] = json.loads(video["warnings"])
     assert "frames 17-18, 40 (3 of 60)" in warning
+
+
+def test_segments_that_end_without_instances_keep_their_masks(tmp_path, clip, monkeypatch):
+    def find_on_the_right(image):
+        found = find_rectangles(image)
+        return sv.Detections.empty() if found.xyxy[0, 0] < 20 else found  # without masks
+
+    use_rectangle_finder(monkeypatch, find_on_the_right)
+    track_all([clip], tmp_path / "whole")
+    track_all([clip], tmp_path / "cut", cutting=CUTTING)
+    masks = [
+        sorted((row["frame"], row["rle"]) for row in rows(tmp_path / out, "detections"))
+        for out in ("whole", "cut")
+    ]
+    assert masks[0] == masks[1]
 
 
 def test_warnings_of_segments_are_merged():

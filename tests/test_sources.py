@@ -273,7 +273,7 @@ def test_several_videos_get_distinct_names(tmp_path):
     assert [s.name for s in open_sources(paths)] == ["a_clip", "b_clip", "other"]
     names = [s.name for s in open_sources([*paths, str(tmp_path / "b/other.mov")])]
     assert names == ["a_clip", "b_clip", "other_mp4", "other_mov"]
-    with pytest.raises(InputError, match="2 times"):
+    with pytest.raises(InputError, match="3 times"):
         open_sources([paths[0], str(tmp_path / "b" / ".." / "a" / "clip.mp4"), paths[0]])
     assert [s.name for s in open_sources([str(tmp_path / "b")])] == [
         *["clip", "other_mov", "other_mp4"]

@@ -11,12 +11,20 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 from typing import Any
 
 from queryinst_vis.batch.store import Store
-from queryinst_vis.batch.tables import DETECTION_TABLE, TRACK_TABLE, VIDEO_COLUMNS, is_compacted
+from queryinst_vis.batch.tables import (
+    DETECTION_TABLE,
+    TRACK_TABLE,
+    VIDEO_COLUMNS,
+    done_keys,
+    id_of_key,
+    is_compacted,
+    remove_video,
+)
 from queryinst_vis.formats.track_tables import Row, write_parquet
 from queryinst_vis.utils.files import temporary_folder
 
@@ -29,20 +37,20 @@ _COLUMNS = {"detections": DETECTION_TABLE, "tracks": TRACK_TABLE, "videos": VIDE
 _ROWS = 10_000  # per read
 
 
-def compact(store: Store) -> int:
+def compact(store: Store, drop: Set[str] = frozenset()) -> int:
     """Merge all files of each table into one; returns the number of files merged.
 
     Outdated rows of a video whose content or settings have changed are dropped: of the keys with
-    the same ``video_id``, only the one that finished last is kept.
+    the same ``video_id``, only the one that finished last is kept, apart from those in ``drop``.
 
     Raises:
         InputError: a file cannot be read or written.
     """
     finish_compaction(store)
     names = {table: list(store.list(table)) for table in _COLUMNS}
-    if len(names["videos"]) < 2:
+    if len(names["videos"]) < 2 and not drop:
         return 0
-    keep = _newest_keys(store, names["videos"])
+    keep = _newest_keys(store, names["videos"], drop)
     old = [f"{table}/{name}" for table in reversed(_COLUMNS) for name in _committed(names, table)]
     suffix = secrets.token_hex(8)
     new = []
@@ -56,6 +64,27 @@ def compact(store: Store) -> int:
     store.put_bytes(json.dumps({"old": old, "new": new}).encode(), PLAN)
     finish_compaction(store)
     return len(old)
+
+
+def remove_superseded(store: Store, keys: Iterable[str]) -> None:
+    """Remove results and failures of completed videos that have another key, and all failures.
+
+    Repeated by every run, since the one that replaced them may have been killed before.
+
+    Args:
+        store: the data set.
+        keys: the current key of each video.
+    """
+    done = done_keys(store)
+    current = {id_of_key(key): key for key in keys if key in done}
+    for name in store.list("failures"):
+        if id_of_key(name.removesuffix(".parquet")) in current:
+            store.delete(f"failures/{name}")
+    old = {key for key in done if current.get(id_of_key(key), key) != key}
+    for key in old:
+        remove_video(store, key)
+    if old and (compacted := done_keys(store) & old):
+        compact(store, drop=compacted)
 
 
 def finish_compaction(store: Store) -> None:
@@ -92,13 +121,14 @@ def _committed(names: dict[str, list[str]], table: str) -> list[str]:
     return sorted(chosen, key=lambda name: (not is_compacted(name), name))
 
 
-def _newest_keys(store: Store, names: list[str]) -> set[str]:
+def _newest_keys(store: Store, names: list[str], drop: Set[str]) -> set[str]:
     newest: dict[str, tuple[float, str]] = {}
     for name in names:
         columns = ["key", "video_id", "finished_at"]
         for row in store.open_parquet(f"videos/{name}").read(columns=columns).to_pylist():
             found = row["finished_at"], row["key"]
-            newest[row["video_id"]] = max(newest.get(row["video_id"], found), found)
+            if row["key"] not in drop:
+                newest[row["video_id"]] = max(newest.get(row["video_id"], found), found)
     return {key for _, key in newest.values()}
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -35,6 +37,7 @@ FailureKind = Fault | Literal["crash", "hang", "output", "worker", "driver"]
 
 _POLL_INTERVAL = 0.005  # seconds between checks for a frame while iterating
 _EXIT_TIMEOUT = 2.0  # seconds
+_SHARED = Path("/dev/shm")  # Linux: the folder of shared memory
 
 
 class VideoFailedError(InputError):
@@ -106,6 +109,8 @@ class DecodedVideo:
         self._process.start()
         theirs.close()
         self._start = self._last = time.monotonic()
+        self._waited = 0.0  # seconds of waiting for the decoder
+        self._missed: float | None = None  # time of the last poll, if there was no message
 
     @property
     def fps(self) -> float | None:
@@ -160,10 +165,36 @@ class DecodedVideo:
             elif isinstance(message, Opened):
                 self.opened = message
                 frame_bytes = int(np.prod(message.shape))
-                self._ring = SharedMemory(create=True, size=SLOTS * frame_bytes)
+                self._ring = self._reserve(SLOTS * frame_bytes)
                 self._slots = slots_of(self._ring, message.shape)
                 self._connection.send(self._ring.name)
         return self.opened is not None or self.cut is not None
+
+    def _reserve(self, size: int) -> SharedMemory:
+        """Shared memory of this size, which is reserved: a shortage would kill the decoder later.
+
+        Raises:
+            VideoFailedError: there is not enough of it.
+        """
+        memory = SharedMemory(create=True, size=size)
+        file = _SHARED / memory.name
+        if file.exists():  # only on Linux
+            descriptor = os.open(file, os.O_RDWR)
+            try:
+                os.posix_fallocate(descriptor, 0, size)
+            except OSError as error:
+                if error.errno != errno.ENOSPC:  # a file system that cannot reserve
+                    return memory
+                memory.close()
+                memory.unlink()
+                raise self._failed(
+                    "memory",
+                    f"needs {size / 1e6:.0f} MB of shared memory for its frames, which {_SHARED} "
+                    "lacks; enlarge it (docker run --shm-size), or process fewer streams",
+                ) from None
+            finally:
+                os.close(descriptor)
+        return memory
 
     def poll(self) -> Frame | None:
         """The next frame; None if none is ready, or at the end.
@@ -199,13 +230,17 @@ class DecodedVideo:
     def _receive(self) -> Opened | Cut | DecodedFrame | None:
         """The next message; None if there is none yet, or after the last one."""
         now = time.monotonic()
-        limit = self._run.decode_time
-        if limit is not None and now - self._start > limit:
-            raise self._failed("hang", f"took longer than {limit:g} s (--decode-time)")
         try:
             message = self._connection.recv() if self._connection.poll() else None
         except (EOFError, ConnectionError):
             raise self._failed("crash", self._exit_reason()) from None
+        # between two polls without a message, the decoder is the one that everybody waits for
+        if message is None and self._missed is not None:
+            self._waited += now - self._missed
+        self._missed = now if message is None else None
+        limit = self._run.decode_time
+        if limit is not None and self._waited > limit:
+            raise self._failed("hang", f"took longer than {limit:g} s (--decode-time)")
         if message is None:
             if now - self._last > self._run.decode_silence:
                 silence = f"{self._run.decode_silence:g} s"

@@ -136,7 +136,7 @@ class JoinedVideo:
             image_size=info.size,
             embeddings=None if embeddings is None else torch.from_numpy(embeddings),
             track_ids=torch.tensor([ids[row["track_id"]] for row in rows], dtype=torch.int64),
-            pixel_masks=masks if info.has_masks else None,
+            pixel_masks=masks if frame.has_masks else None,
             of_damaged_frame=frame.is_damaged,
             class_names=self.class_names,
         )

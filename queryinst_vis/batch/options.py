@@ -53,7 +53,8 @@ class RunOptions:
         attempts: maximum number of attempts per video.
         decode_memory: memory limit of a decoder in bytes; None: no limit.
         decode_silence: seconds without a frame after which a decoder counts as hung.
-        decode_time: time limit for decoding a video or a segment, in seconds; None: no limit.
+        decode_time: limit of the time, in seconds, that tracking waits for the decoder of a video
+            or a segment; None: no limit.
         cutting: how to cut long videos; None: do not cut them.
     """
 

@@ -125,7 +125,6 @@ class ResultWriter:
             size=recorder.size,
             fps=source.fps,
             pixel_aspect=str(source.pixel_aspect),
-            has_masks=recorder.has_masks,
             precision=tracker.precision,
             warnings=source.warnings,
             seconds={**spent, "total": total},

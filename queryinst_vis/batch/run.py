@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import queryinst_vis
-from queryinst_vis.batch.compaction import finish_compaction
+from queryinst_vis.batch.compaction import finish_compaction, remove_superseded
 from queryinst_vis.batch.dispatcher import Dispatcher, Event, Outcome, Pending
 from queryinst_vis.batch.options import RunOptions, Video
 from queryinst_vis.batch.segment_files import remove_stale_segments
@@ -90,6 +90,7 @@ def plan_run(
     unfinished = read_unfinished(store)
     finish_compaction(store)
     keys = {key_of(video, run): video for video in videos}
+    remove_superseded(store, keys)
     done = done_keys(store)
     remove_stale_segments(store, done)
     _check_settings(videos, keys, done, store, overwrite)
@@ -194,6 +195,7 @@ def execute(plan: RunPlan, run: RunOptions, engine: Engine) -> RunSummary:
             status.write(Pending(attempts=pending.attempts))
             raise
     summary.elapsed = time.monotonic() - start
+    remove_superseded(plan.store, plan.todo)
     status.write(Pending(), is_over=True)
     return summary
 

@@ -30,6 +30,7 @@ _COLUMNS = {
     "frame": "int64",
     "seconds": "float64",
     "is_damaged": "bool",
+    "has_masks": "bool",
     "track_id": "int64",
     "label": "int64",
     "score": "float64",
@@ -56,7 +57,6 @@ class SegmentInfo:
         class_names: class name of each label.
         size: ``(height, width)`` of the frames.
         fps, pixel_aspect: as for ``Source``; the latter as text.
-        has_masks: whether the detector returned masks, or only boxes.
         precision: of the network.
         warnings: from decoding.
         seconds: processing time by stage.
@@ -68,18 +68,21 @@ class SegmentInfo:
     size: tuple[int, int]
     fps: float | None
     pixel_aspect: str
-    has_masks: bool
     precision: str | None
     warnings: list[DecodeWarning]
     seconds: Mapping[str, float]
 
 
 class RecordedFrame(NamedTuple):
-    """A stored frame of a segment; ``instances`` are rows of ``_COLUMNS``."""
+    """A stored frame of a segment; ``instances`` are rows of ``_COLUMNS``.
+
+    Without ``has_masks`` the detector returned only boxes, and the masks are these.
+    """
 
     number: int
     seconds: float | None
     is_damaged: bool
+    has_masks: bool
     instances: list[Row]
 
 
@@ -91,14 +94,13 @@ class SegmentRecorder:
         keep_embeddings: store the embeddings of all frames, not only of the overlaps.
 
     Attributes:
-        frames, order, size, has_masks: as for ``SegmentInfo``, complete after ``write``.
+        frames, order, size: as for ``SegmentInfo``, complete after ``write``.
     """
 
     def __init__(self, segment: Segment, keep_embeddings: bool) -> None:
         self.frames = 0
         self.order: list[int] = []
         self.size = (0, 0)
-        self.has_masks = True
         self._segment = segment
         self._keep_embeddings = keep_embeddings
         self._seen: set[int] = set()
@@ -111,7 +113,6 @@ class SegmentRecorder:
     def _rows_of(self, result: FrameResult) -> Iterator[Row]:
         found = result.detections
         self.size = found.image_size
-        self.has_masks = found.has_masks
         assert found.track_ids is not None
         ids = found.track_ids.tolist()
         if result.index >= self._segment.owned:
@@ -126,6 +127,7 @@ class SegmentRecorder:
             "frame": result.index,
             "seconds": result.seconds,
             "is_damaged": found.of_damaged_frame,
+            "has_masks": found.has_masks,
         }
         if not ids:
             yield head
@@ -187,7 +189,10 @@ def read_frames(
     for number, group in groupby(rows(), key=itemgetter("frame")):
         found = list(group)
         instances = [row for row in found if row["track_id"] is not None]
-        yield RecordedFrame(number, found[0]["seconds"], found[0]["is_damaged"], instances)
+        first = found[0]
+        yield RecordedFrame(
+            number, first["seconds"], first["is_damaged"], first["has_masks"], instances
+        )
 
 
 def embeddings_of(instances: list[Row]) -> np.ndarray | None:

@@ -14,7 +14,7 @@ from glob import glob, has_magic
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from queryinst_vis.batch.options import Video, VideoOptions
 from queryinst_vis.batch.store import Store, file_system_of
@@ -31,12 +31,19 @@ MANIFESTS = (".csv", ".parquet", ".jsonl", ".ndjson")
 """Suffixes of manifests: files with one row per video."""
 
 _CONNECTIONS = 16  # concurrent HTTP requests
-_SIGNATURES = re.compile(
-    r"x-(amz|goog|oss)-.*|awsaccesskeyid|googleaccessid|signature|expires|key-pair-id|policy"
-    r"|s[vrtep]|sig|sk.*|spr|token|access_token",
+_SECRETS = re.compile(r"x-(amz|goog|oss)-.*|signature|sig|token|access_token", re.IGNORECASE)
+"""Query parameters that grant access; they vary from one signature to the next."""
+
+_SIGNED = re.compile(r"(x-(amz|goog|oss)-)?signature|sig", re.IGNORECASE)
+_OF_SIGNATURES = re.compile(
+    r"awsaccesskeyid|googleaccessid|expires|key-pair-id|policy"  # of Amazon and Google
+    r"|s[vrtep]|spr|sip|ss|srt|ske?|skt|sks|skv|skoid|sktid",  # of Azure
     re.IGNORECASE,
 )
-"""Query parameters of signed URLs: they vary from one signature to the next and grant access."""
+"""Other query parameters of signed URLs; in other URLs they may identify the video."""
+
+_IN_PATHS = "/!$&'()*+,;=:@~"
+"""Characters of object names that need no encoding in a URL, besides letters and digits."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +59,8 @@ class _Found:
 def find_videos(sources: Sequence[str], options: VideoOptions, parse: ParseOptions) -> list[Video]:
     """The videos of files, folders, globs, URLs and manifests, in a deterministic order.
 
-    Folders are searched recursively; a subfolder with images but no videos is an image sequence
-    and counts as a video. Equal names are made distinct by prefixing folder names, see
+    Folders are searched recursively; one with images, but no videos in it or below, is an image
+    sequence and counts as a video. Equal names are made distinct by prefixing folder names, see
     ``video.sources.distinct_names``.
 
     Args:
@@ -83,9 +90,14 @@ def _check_distinct(origins: Sequence[str]) -> None:
             )
 
 
-def _expand(source: str, options: VideoOptions, parse: ParseOptions) -> Iterator[_Found]:
+def _expand(
+    source: str, options: VideoOptions, parse: ParseOptions, manifests: tuple[str, ...] = ()
+) -> Iterator[_Found]:
+    """The videos of a source; ``manifests`` are those in which it is listed."""
     if Path(urlsplit(source).path if "://" in source else source).suffix.lower() in MANIFESTS:
-        yield from _from_manifest(source, options, parse)
+        if source in manifests:
+            raise InputError(f"manifest {source}: refers to itself")
+        yield from _from_manifest(source, options, parse, (*manifests, source))
     elif is_http(source):
         yield _Found(source, "", None, options)
     elif "://" in source:
@@ -113,23 +125,29 @@ def _local_videos(source: str) -> Iterator[Path]:
     if not path.is_dir():
         yield path
         return
-    videos = list(_videos_below(path))
+    videos = list(_videos_below(path, set()))
     if not videos:
         suffixes = " ".join(sorted(VIDEO_SUFFIXES))
         raise InputError(f"{source}: contains no video (suffixes: {suffixes})")
     yield from videos
 
 
-def _videos_below(folder: Path) -> Iterator[Path]:
-    entries = sorted(folder.iterdir(), key=natural_key)
-    videos = [each for each in entries if _is_video(each.name) and each.is_file()]
-    if not videos and any(is_image(each) for each in entries):
-        yield folder
+def _videos_below(folder: Path, visited: set[Path]) -> Iterator[Path]:
+    """The videos in a folder and its subfolders, each of which is visited once despite links."""
+    real = folder.resolve()
+    if real in visited:
         return
-    yield from videos
+    visited.add(real)
+    entries = [each for each in folder.iterdir() if not each.name.startswith(".")]
+    entries.sort(key=natural_key)
+    videos = [each for each in entries if _is_video(each.name) and each.is_file()]
     for each in entries:
-        if each.is_dir() and not each.name.startswith("."):
-            yield from _videos_below(each)
+        if each.is_dir():
+            videos += _videos_below(each, visited)
+    # pictures beside videos or above them are covers and thumbnails
+    if any(is_image(each) for each in entries) and not any(each.is_file() for each in videos):
+        yield folder
+    yield from videos
 
 
 def _local_version(path: Path) -> tuple[str, int]:
@@ -169,7 +187,7 @@ def _from_file_system(address: str, options: VideoOptions) -> Iterator[_Found]:
     if not infos:
         raise InputError(f"{name}: contains no video")
     for info in sorted(infos, key=lambda info: natural_key(Path(info.path))):
-        path = fixed.rstrip("/") + info.path[len(root.rstrip("/")) :]
+        path = fixed.rstrip("/") + quote(info.path[len(root.rstrip("/")) :], _IN_PATHS)
         version = f"{info.size} {info.mtime_ns}"
         yield _Found(urlunsplit(parts._replace(path=path)), version, info.size, options)
 
@@ -197,8 +215,14 @@ def _unsigned(address: str) -> str:
     if "://" not in address:
         return address
     parts = urlsplit(address)
-    query = [pair for pair in parse_qsl(parts.query) if not _SIGNATURES.fullmatch(pair[0])]
-    return urlunsplit(parts._replace(query=urlencode(query)))
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    is_signed = any(_SIGNED.fullmatch(name) for name, _ in query)
+    kept = [
+        (name, value)
+        for name, value in query
+        if not (_SECRETS.fullmatch(name) or (is_signed and _OF_SIGNATURES.fullmatch(name)))
+    ]
+    return urlunsplit(parts._replace(query=urlencode(kept)))
 
 
 def _is_video(name: str) -> bool:
@@ -206,14 +230,16 @@ def _is_video(name: str) -> bool:
 
 
 def _stem(address: str) -> str:
-    path = Path(urlsplit(address).path if "://" in address else address).absolute()
+    path = Path(unquote(urlsplit(address).path) if "://" in address else address).absolute()
     return (path.name if "://" not in address and path.is_dir() else path.stem) or "video"
 
 
 # Manifests
 
 
-def _from_manifest(source: str, options: VideoOptions, parse: ParseOptions) -> Iterator[_Found]:
+def _from_manifest(
+    source: str, options: VideoOptions, parse: ParseOptions, manifests: tuple[str, ...]
+) -> Iterator[_Found]:
     name = source if "://" not in source else without_secrets(source)
     for number, row in enumerate(_rows(source, name), 1):
         where = f"manifest {name}, row {number}"
@@ -227,7 +253,7 @@ def _from_manifest(source: str, options: VideoOptions, parse: ParseOptions) -> I
             path = str(Path(source).parent / path)
         own = parse(given, where) if given else options
         try:
-            yield from _expand(path, own, parse)
+            yield from _expand(path, own, parse, manifests)
         except InputError as error:
             raise InputError(f"{where}: {error}") from error
 

@@ -193,7 +193,8 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         "--decode-time",
         type=seconds,
         metavar="TIME",
-        help="time limit for decoding a video, or a segment of one (default: none)",
+        help="limit of the time that tracking waits for the decoder of a video, or of a segment of "
+        "one (default: none)",
     )
 
 

@@ -116,7 +116,21 @@ def write_parquet(path: str | Path, columns: dict[str, str], rows: Iterator[Row]
         pyarrow.parquet.ParquetWriter(temporary, schema) as writer,
     ):
         while chunk := list(islice(rows, _CHUNK)):
-            writer.write_table(arrow.Table.from_pylist(chunk, schema=schema))
+            try:
+                table = arrow.Table.from_pylist(chunk, schema=schema)
+            except UnicodeEncodeError:  # a file name that is not UTF-8
+                table = arrow.Table.from_pylist(list(map(_as_utf8, chunk)), schema=schema)
+            writer.write_table(table)
+
+
+def _as_utf8(row: Row) -> Row:
+    """The row with undecodable bytes of file names as escape sequences."""
+    return {
+        name: value.encode("utf-8", "backslashreplace").decode()
+        if isinstance(value, str)
+        else value
+        for name, value in row.items()
+    }
 
 
 def import_pyarrow() -> pa:

@@ -107,7 +107,7 @@ def write_page(path: str | Path, html: str, size_limit: int = SIZE_LIMIT) -> Non
     Raises:
         InputError: the page exceeds ``size_limit`` bytes, or the file cannot be written.
     """
-    content = html.encode()
+    content = html.encode("utf-8", "backslashreplace")  # a file name may contain any bytes
     if len(content) > size_limit:
         raise InputError(
             f"report {path}: its size of {len(content) / 1e6:.1f} MB exceeds the limit of "

@@ -1,0 +1,103 @@
+"""Which videos are found, and how they are identified."""
+
+import os
+
+import pytest
+
+from queryinst_vis.errors import InputError
+from tests.batch_support import find, track_all, use_tiny_model, write_clip
+
+parquet = pytest.importorskip("pyarrow.parquet", reason="the tables are Parquet: extra 'batch'")
+
+
+def names(*sources):
+    return [video.name for video in find(sources)]
+
+
+@pytest.fixture
+def archive(tmp_path):
+    folder = tmp_path / "archive"
+    write_clip(folder / "day1" / "a.mp4", 2)
+    return folder
+
+
+def test_pictures_above_or_beside_videos_hide_none_of_them(archive):
+    (archive / "cover.jpg").write_bytes(b"")
+    (archive / "day1" / "thumbnail.jpg").write_bytes(b"")
+    assert names(archive) == ["a"]
+
+
+def test_folders_of_images_are_found_at_every_level(tmp_path):
+    for folder in ("day1", "day1/late"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "0.png").write_bytes(b"")
+    assert sorted(names(tmp_path)) == ["day1", "late"]
+
+
+def test_hidden_files_are_no_images(archive):
+    (archive / "day2").mkdir()
+    (archive / "day2" / "._0.png").write_bytes(b"")  # as macOS leaves them on other file systems
+    assert names(archive) == ["a"]
+
+
+def test_a_folder_is_searched_once_despite_links(archive):
+    (archive / "loop").symlink_to(archive)
+    (archive / "day1" / "again").symlink_to(archive / "day1")
+    assert names(archive) == ["a"]
+
+
+def test_a_video_is_the_same_however_its_path_is_written(archive):
+    [video] = find([archive / "day1" / ".." / "day1" / "a.mp4"])
+    assert video.origin == find([archive / "day1" / "a.mp4"])[0].origin
+
+
+def test_a_manifest_that_lists_itself_is_refused(tmp_path):
+    (tmp_path / "list.csv").write_text("path\nlist.csv\n")
+    with pytest.raises(InputError, match=r"list\.csv.*refers to itself"):
+        find([tmp_path / "list.csv"])
+
+
+@pytest.mark.parametrize("name", ["my clip.mp4", "é.mp4", "50%25.mp4", "a#b.mp4", "a+b(1).mp4"])
+def test_objects_of_any_name_are_found_and_opened(tmp_path, monkeypatch, name):
+    use_tiny_model(monkeypatch)
+    write_clip(tmp_path / "bucket" / name, 2)
+    address = (tmp_path / "bucket").as_uri()
+    assert names(address) == [name.removesuffix(".mp4")]
+    _, summary = track_all([address], tmp_path / "out")
+    assert summary.done == 1, str(summary)
+
+
+@pytest.mark.parametrize(
+    "queries", [("1001", "1002"), ("sku=1", "sku=2"), ("st=5", "st=6"), ("policy=a", "policy=b")]
+)
+def test_parameters_that_identify_a_video_are_kept(queries):
+    origins = {find([f"http://127.0.0.1:9/get?{query}"])[0].origin for query in queries}
+    assert len(origins) == 2
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [
+        "sv=2024&sr=b&st={0}&se={0}&sp=r&spr=https&sig={0}",
+        "sv=2024&skoid={0}&sktid={0}&skt={0}&ske={0}&sks=b&skv=1&sig={0}",
+        "Expires={0}&Key-Pair-Id=K&Policy={0}&Signature={0}",
+        "X-Goog-Signature={0}&X-Goog-Expires={0}",
+    ],
+)
+def test_a_new_signature_does_not_make_a_new_video(signature):
+    urls = [f"http://127.0.0.1:9/v.mp4?id=3&{signature.format(number)}" for number in (1, 2)]
+    plain = find(["http://127.0.0.1:9/v.mp4?id=3"])[0].origin
+    assert {find([url])[0].origin for url in urls} == {plain}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names of files are bytes on POSIX only")
+def test_a_file_name_that_is_not_utf8_is_tracked_or_fails_like_any_other(tmp_path, monkeypatch):
+    use_tiny_model(monkeypatch)
+    folder = tmp_path / "clips"
+    clip = write_clip(folder / "good.mp4", 2)
+    os.link(clip, os.fsencode(folder) + b"/caf\xe9.mp4")
+    (folder / os.fsdecode(b"br\xf6ken.mp4")).write_bytes(b"no video")
+    _, summary = track_all([folder], tmp_path / "out", attempts=1)
+    assert (summary.done, len(summary.failures)) == (2, 1)
+    paths = parquet.read_table(tmp_path / "out" / "videos").column("path").to_pylist()
+    assert any(path.endswith("caf\\udce9.mp4") for path in paths)
