@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 
 from queryinst_vis.errors import InputError
-from queryinst_vis.masks import decode_rle
+from queryinst_vis.formats.track_lines import write_track_lines
+from queryinst_vis.formats.track_store import TrackStore, VideoInfo
+from queryinst_vis.masks import decode_rle, encode_rle
 from queryinst_vis.review import (
     ACTIONS,
     Check,
     ConflictError,
     Delete,
     Draw,
+    Fill,
     Merge,
     Redo,
     ReviewSession,
@@ -24,7 +27,7 @@ from queryinst_vis.review import (
     from_json,
     to_json,
 )
-from tests.review_support import frames_of, line, reopened, shown, write_results
+from tests.review_support import frames_of, line, reopened, shown, square, write_results
 
 LENGTH = 12
 
@@ -188,6 +191,26 @@ def test_a_new_track_is_drawn_and_interpolated_between_two_frames(session):
     assert halfway.origin == "interpolated"
     assert np.allclose(halfway.box, (8, 6, 14, 12), atol=1)
     assert decode_rle(halfway.segmentation).sum() == pytest.approx(36, abs=8)
+
+
+@pytest.mark.parametrize("empty", [{0}, {2}, {5}])
+def test_empty_regions_are_no_ends_of_an_interpolation(tmp_path, empty):
+    """A track in frames 0, 2 and 5, with empty masks in some of them."""
+    with TrackStore() as store:
+        for frame in range(6):
+            ids = [3] if frame in (0, 2, 5) else []
+            mask = np.zeros((24, 32), dtype=bool) if frame in empty else square(frame, 2)
+            boxes = [(frame, 2, frame + 4, 6)] * len(ids)
+            masks = [encode_rle(mask)] * len(ids)
+            store.add((24, 32), ids, [0.5] * len(ids), [0] * len(ids), boxes, masks, frame / 25)
+        write_track_lines(tmp_path / "tracks.jsonl", store, VideoInfo("a", 25.0, ["person"]))
+    with ReviewSession.open(tmp_path) as session:
+        if 5 in empty:
+            with pytest.raises(InputError, match="no gap between two regions"):
+                session.apply(Fill(3, ((3, 4),)))
+        else:
+            assert session.apply(Fill(3, ((3, 4),))).regions == 2
+            assert [len(session.frame(frame).regions) for frame in (3, 4)] == [1, 1]
 
 
 def test_fill_selects_the_interpolated_frames(session):

@@ -182,6 +182,29 @@ def test_checked_frames_are_exported_as_youtube_vis_with_images(folder, tmp_path
     assert [category["name"] for category in content["categories"]] == ["person", "dog"]
 
 
+def test_damaged_frames_are_not_exported_as_images(folder, tmp_path, capsys):
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for frame in range(LENGTH):
+        picture = Image.fromarray(np.full((HEIGHT, WIDTH, 3), 10 + 20 * frame, dtype=np.uint8))
+        picture.save(frames / f"{frame}.png")
+    (frames / "3.png").write_bytes(b"no image")  # read as another copy of frame 2
+    (folder / "run.json").unlink()
+    words = [folder, "--video", frames, "--export", tmp_path / "set", "--frames", "all"]
+    assert review(*words) == 0
+    assert "1 damaged frames" in capsys.readouterr().out
+    content = json.loads((tmp_path / "set" / "annotations.json").read_text())
+    [video] = content["videos"]
+    kept = [0, 1, 2, 4, 5, 6, 7]
+    assert video["file_names"] == [f"street/{number:06d}.jpg" for number in kept]
+    assert video["length"] == 7
+    for number, name in zip(kept, video["file_names"], strict=True):
+        with Image.open(tmp_path / "set" / "frames" / name) as image:
+            assert np.asarray(image).mean() == pytest.approx(10 + 20 * number, abs=4)
+    second = content["annotations"][1]["segmentations"]
+    assert [decode_rle(mask).argmax() % WIDTH for mask in second] == kept
+
+
 def test_an_export_can_be_evaluated_and_trained_on(folder, tmp_path, capsys):
     from tests.tiny import tiny_config
 

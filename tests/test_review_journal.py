@@ -7,10 +7,11 @@ import subprocess
 import sys
 import textwrap
 
+import numpy as np
 import pytest
 
 from queryinst_vis.errors import InputError, InputWarning
-from queryinst_vis.review import Merge, ReviewSession, SetName, Split, Undo
+from queryinst_vis.review import Delete, Draw, Merge, ReviewSession, SetName, Split, Undo
 from tests.review_support import journal_lines, line, shown, write_results
 
 LENGTH = 8
@@ -190,3 +191,28 @@ def test_a_damaged_index_is_rebuilt(folder, journal):
         content = path.read_bytes()
         path.write_bytes(content[: len(content) // 2])
         assert names(folder) == {1: "", 2: "", 3: "Anna"}
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        SetName(3, "Anna\tM."),
+        Delete(3, frames=((-2, 1),)),
+        Split(3, 2.5),
+        Draw(1, ((0.0, 0.0, float("nan"), 4.0, 4.0, 4.0),), track=3),
+    ],
+)
+def test_an_action_that_could_not_be_read_again_is_refused(folder, journal, action):
+    with ReviewSession.open(folder) as session:
+        with pytest.raises(InputError):
+            session.apply_all([(SetName(1, "x"), None), (action, None)])
+        assert len(session.records) == len(DONE)
+        session.apply(SetName(1, "y"))
+    assert names(folder)[1] == "y"
+
+
+def test_numbers_of_numpy_are_recorded_like_others(folder):
+    with ReviewSession.open(folder) as session:
+        session.apply(Split(1, np.int64(4)))
+    with ReviewSession.open(folder) as session:
+        assert session.records[-1].action == Split(1, 4)

@@ -201,3 +201,22 @@ def test_a_conflict_is_returned_and_resolved_by_a_decision(tmp_path):
     status, _, body = server.request("/action", "POST", json.dumps(merge).encode())
     server.kill()
     assert status == 200 and json.loads(body)["removed"] == [2]
+
+
+def test_a_page_that_shows_an_earlier_state_changes_nothing(tmp_path):
+    write_results(tmp_path, {1: line(range(9), 2)}, 9)
+    server = ReviewServer(tmp_path)
+    state = json.loads(server.request("/review")[2])["state"]  # as two pages have loaded it
+
+    def act(**action):
+        found, _, body = server.request("/action", "POST", json.dumps(action).encode())
+        return found, json.loads(body)
+
+    split = {"action": "split", "track": 1, "frame": 4, "id": "once", "state": state}
+    status, changes = act(**split)
+    assert (status, changes["state"]) == (200, state + 1)
+    status, error = act(action="delete", track=1, state=state)
+    assert status == 409 and error["isStale"] and "another window" in error["error"]
+    assert act(**split)[0] == 200  # a page that received no response repeats the request
+    assert act(action="delete", track=1, state=state + 1)[0] == 200
+    server.kill()

@@ -7,6 +7,8 @@ both ends included.
 
 from __future__ import annotations
 
+import json
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar, Literal, TypeAlias, get_args, get_type_hints
@@ -228,6 +230,20 @@ def from_json(content: Any, where: str = "action") -> Action:
         elif each.default is MISSING:
             raise InputError(f"{where}: {name} needs `{key}`")
     return kind(**values)
+
+
+def as_recorded(action: Action) -> Action:
+    """The action as it will be read from the journal.
+
+    Raises:
+        InputError: as for ``from_json``: the journal would be unreadable.
+    """
+    try:
+        # indices of numpy become integers
+        text = json.dumps(to_json(action), default=operator.index, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"action: {error}") from error
+    return from_json(json.loads(text))
 
 
 def _number(value: Any, where: str) -> int:

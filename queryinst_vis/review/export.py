@@ -19,7 +19,6 @@ from queryinst_vis.formats.losses import Losses
 from queryinst_vis.formats.names import list_names
 from queryinst_vis.formats.single_video import write_coco_video_document, write_mots_video
 from queryinst_vis.formats.track_store import TrackStore, VideoInfo
-from queryinst_vis.masks import RLE
 from queryinst_vis.review.results import hidden_by_run
 from queryinst_vis.review.session import ReviewSession
 from queryinst_vis.review.view import ReviewView
@@ -133,17 +132,20 @@ def _fill(
 
 
 def _youtube_vis(job: _Export) -> Losses:
-    numbers = list(job.tracks.frame_numbers())
-    files = [f"{job.video.name}/{number:06d}.jpg" for number in numbers]
-    _write_frames(job, dict(zip(numbers, files, strict=True)))
+    names = {number: f"{job.video.name}/{number:06d}.jpg" for number in job.tracks.frame_numbers()}
+    damaged = _write_frames(job, names)
+    kept = [frame for frame, number in enumerate(names) if number not in damaged]
+    if not kept:
+        raise InputError(f"{job.session.results}: all frames to export are damaged")
+    files = [name for number, name in names.items() if number not in damaged]
     height, width = job.tracks.frame_size
     labelled, ids = [], []
     for track in job.tracks:
-        masks: list[RLE | None] = [None] * len(files)
-        for frame, mask in track.segmentations():
-            masks[frame] = mask
-        labelled.append(LabelledTrack(job.video.class_names[track.label], masks))
-        ids.append(track.track_id)
+        found = dict(track.segmentations())
+        masks = [found.get(frame) for frame in kept]
+        if any(masks):
+            labelled.append(LabelledTrack(job.video.class_names[track.label], masks))
+            ids.append(track.track_id)
     video = LabelledVideo(files, height, width, labelled)
     content = build_video_set([video], f"{job.video.name}, corrected", job.video.class_names)
     for annotation, track_id in zip(content["annotations"], ids, strict=True):
@@ -151,18 +153,25 @@ def _youtube_vis(job: _Export) -> Losses:
         if track_id in job.names:
             annotation["name"] = job.names[track_id]
     write_json_atomically(job.folder / "annotations.json", content)
-    return _losses(scores=_regions(job))
+    losses = _losses(scores=_regions(job))
+    losses["damaged frames"] += len(damaged)
+    return losses
 
 
-def _write_frames(job: _Export, files: Mapping[int, str]) -> None:
-    """Write frames of the video as JPEG; ``files`` are file names by frame number."""
+def _write_frames(job: _Export, files: Mapping[int, str]) -> set[int]:
+    """Write frames of the video as JPEG; returns the numbers of damaged ones, left out.
+
+    Args:
+        job: the export.
+        files: file names by frame number.
+    """
     path = job.session.source
     if path is None:
         raise InputError(
             f"{job.session.results}: the path of its video is unknown; give it with --video"
         )
     source = open_source(path, Selection(start_frame=min(files), end_frame=max(files) + 1))
-    missing = set(files)
+    missing, damaged = set(files), set[int]()
     for frame in show_progress(source.frames(), "Writing frames", max(files) + 1 - min(files)):
         if frame.number not in missing:
             continue
@@ -172,10 +181,13 @@ def _write_frames(job: _Export, files: Mapping[int, str]) -> None:
                 f"video {path}: its frames are {frame.image.shape[1]}x{frame.image.shape[0]} "
                 f"pixels, those of the tracks {width}x{height}"
             )
+        missing.remove(frame.number)
+        if frame.is_damaged:  # shows the previous frame
+            damaged.add(frame.number)
+            continue
         target = job.folder / "frames" / files[frame.number]
         target.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(frame.image).save(target, quality=_JPEG_QUALITY, subsampling=0)
-        missing.remove(frame.number)
     if missing:
         raise InputError(f"video {path}: has no frame {min(missing)}, which the tracks have")
     hidden = hidden_by_run(job.session.run)
@@ -186,6 +198,7 @@ def _write_frames(job: _Export, files: Mapping[int, str]) -> None:
             InputWarning,
             stacklevel=2,
         )
+    return damaged
 
 
 def _coco_video(job: _Export) -> Losses:

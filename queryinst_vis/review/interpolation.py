@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import pairwise
 
 import numpy as np
@@ -66,20 +67,35 @@ def fill_gaps(index: TrackIndex, pieces: Pieces, spans: Spans) -> tuple[Pieces, 
         spans: frames that may be filled.
 
     Returns:
-        The new pieces, and the number of interpolated regions.
+        The new pieces, and the number of interpolated regions. Empty regions are no ends: a gap
+        with no other region on one side stays.
     """
-    frames = frames_of(index, pieces)
+    frames = frames_of(index, pieces).tolist()
     filled: list[Piece] = []
-    for first, last in pairwise(frames.tolist()):
+    for number, (first, last) in enumerate(pairwise(frames), 1):
         if last - first == 1:
             continue
         inside = [(max(a, first + 1), min(b, last)) for a, b in spans if a < last and b > first + 1]
-        if inside:
-            ends = [_outline_at(index, pieces, frame) for frame in (first, last)]
-            source = Interpolated(first, ends[0], last, ends[1])
+        if not inside:
+            continue
+        before = _first_outline(index, pieces, reversed(frames[:number]))
+        after = _first_outline(index, pieces, frames[number:])
+        if before is not None and after is not None:
+            source = Interpolated(*before, *after)
             filled += (Piece(start, stop, source) for start, stop in inside)
     kept = without(pieces, [(piece.start, piece.stop) for piece in filled])
     return joined(kept, tuple(filled)), sum(piece.stop - piece.start for piece in filled)
+
+
+def _first_outline(
+    index: TrackIndex, pieces: Pieces, frames: Iterable[int]
+) -> tuple[int, Polygons] | None:
+    """The first of these frames in which the track's region is not empty, and its outlines."""
+    for frame in frames:
+        polygons = _outline_at(index, pieces, frame)
+        if any(polygons):
+            return frame, polygons
+    return None
 
 
 def _outline_at(index: TrackIndex, pieces: Pieces, frame: int) -> Polygons:

@@ -89,13 +89,14 @@ class Journal:
         records = list(records)
         start = len(self.records) + 1
         before = self._sum
-        lines = self._seal(
-            {"n": number, "id": record.id, "at": record.at, **to_json(record.action)}
-            for number, record in enumerate(records, start)
-        )
         try:
-            self._write(lines)
-        except InputError:
+            self._write(
+                self._seal(
+                    {"n": number, "id": record.id, "at": record.at, **to_json(record.action)}
+                    for number, record in enumerate(records, start)
+                )
+            )
+        except BaseException:
             self._sum = before
             raise
         self.records += records

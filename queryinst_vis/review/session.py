@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.track_store import VideoInfo
-from queryinst_vis.review.actions import Action
+from queryinst_vis.review.actions import Action, as_recorded
 from queryinst_vis.review.colours import ColourDescriptors
 from queryinst_vis.review.edits import Change, ConflictError
 from queryinst_vis.review.history import History
@@ -226,7 +226,7 @@ class ReviewSession:
         Raises:
             ConflictError, InputError: as for ``apply``; none of the actions is applied then.
         """
-        actions = list(actions)
+        actions = [(as_recorded(action), record_id) for action, record_id in actions]
         with self._lock:
             history = self._history.copy()
             known = {record.id for record in self._journal.records}

@@ -8,6 +8,7 @@ from functools import cached_property
 from http import HTTPStatus
 from importlib.resources import files
 from itertools import count
+from threading import Lock
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +22,7 @@ from starlette.routing import Route
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.run_file import source_of_run
 from queryinst_vis.review.action_lines import parse_record
+from queryinst_vis.review.actions import Action
 from queryinst_vis.review.edits import ConflictError
 from queryinst_vis.review.outlines import outlines_of
 from queryinst_vis.review.pieces import spans_of
@@ -64,8 +66,13 @@ def make_app(
         Route("/export", handlers.export, methods=["POST"]),
     ]
     return Starlette(
-        routes=routes, exception_handlers={InputError: _error, ConflictError: _conflict}
+        routes=routes,
+        exception_handlers={InputError: _error, ConflictError: _conflict, _StaleError: _stale},
     )
+
+
+class _StaleError(Exception):
+    """The page shows an earlier state, since another window has changed the tracks."""
 
 
 class _Handlers:
@@ -73,6 +80,7 @@ class _Handlers:
         self, session: ReviewSession, images: FrameImages | None, formats: Sequence[str]
     ) -> None:
         self._session, self._images, self._formats = session, images, formats
+        self._lock = Lock()  # of actions
 
     @cached_property
     def _assets(self) -> dict[str, str]:
@@ -156,9 +164,19 @@ class _Handlers:
 
     async def action(self, request: Request) -> Response:
         """Apply an action, which is on disk before the response is sent."""
-        action, record_id = parse_record(await read_json(request))
-        result = await run_in_threadpool(self._session.apply, action, record_id)
-        return JSONResponse(await run_in_threadpool(self._changes, result))
+        content = await read_json(request)
+        state = content.pop("state", None) if isinstance(content, dict) else None
+        action, record_id = parse_record(content)
+        return JSONResponse(await run_in_threadpool(self._apply, action, record_id, state))
+
+    def _apply(self, action: Action, record_id: str | None, state: Any) -> dict[str, Any]:
+        """Apply an action to the state that the page shows; None: whatever the state is."""
+        with self._lock:
+            records = self._session.records
+            is_repeated = any(record.id == record_id for record in records)
+            if state not in (None, len(records)) and not is_repeated:
+                raise _StaleError
+            return self._changes(self._session.apply(action, record_id))
 
     async def export(self, request: Request) -> Response:
         """Export the corrected tracks to a new folder next to the journal."""
@@ -196,6 +214,7 @@ class _Handlers:
             "checked": state.checked,
             "canUndo": self._session.can_undo,
             "canRedo": self._session.can_redo,
+            "state": len(self._session.records),
         }
 
     def _changes(self, result: ActionResult) -> dict[str, Any]:
@@ -226,7 +245,7 @@ def _packed(values: np.ndarray, tolerance: float) -> list[float] | dict[str, flo
 def _pixel_aspect(run: dict[str, Any] | None) -> float:
     try:
         return float(Fraction(source_of_run(run).get("pixel_aspect", 1)))
-    except (TypeError, ValueError, ZeroDivisionError):
+    except (TypeError, ValueError, ZeroDivisionError, OverflowError):
         return 1.0
 
 
@@ -240,3 +259,8 @@ async def _conflict(request: Request, error: Exception) -> Response:
     frames = [(first, stop - 1) for first, stop in spans_of(error.frames)]
     conflict = {"first": error.first, "second": error.second, "frames": frames}
     return JSONResponse({"error": str(error), "conflict": conflict}, HTTPStatus.CONFLICT)
+
+
+async def _stale(request: Request, error: Exception) -> Response:
+    message = "another window has changed the tracks: the page is reloaded, please repeat"
+    return JSONResponse({"error": message, "isStale": True}, HTTPStatus.CONFLICT)

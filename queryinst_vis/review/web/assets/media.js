@@ -11,6 +11,7 @@ class ResponseError extends Error {
     super(content.error || content.detail || "the server does not respond");
     this.status = status;
     this.conflict = content.conflict;
+    this.isStale = content.isStale;
   }
 }
 

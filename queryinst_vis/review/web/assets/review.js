@@ -25,7 +25,8 @@ class Review extends EventTarget {
 
   async _apply(record) {
     try {
-      const changes = await (await request("action", record)).json();
+      const content = { ...record, state: this.data.state };
+      const changes = await (await request("action", content)).json();
       this.conflict = null;
       for (const id of changes.removed) this.tracks.delete(id);
       this._update(changes);
@@ -36,6 +37,7 @@ class Review extends EventTarget {
       this.dispatchEvent(new CustomEvent("change"));
       return changes.result;
     } catch (error) {
+      if (error.isStale) location.reload();
       if (error.conflict) {
         this.conflict = { ...error.conflict, record };
         setStatus("the tracks share frames: choose which region to keep", true);
@@ -48,7 +50,8 @@ class Review extends EventTarget {
   /** Update tracks, classes and marks from a response. */
   _update(content) {
     for (const track of content.tracks) this.tracks.set(track.track_id, track);
-    for (const key of ["classes", "checked", "canUndo", "canRedo"]) this.data[key] = content[key];
+    for (const key of ["classes", "checked", "canUndo", "canRedo", "state"])
+      this.data[key] = content[key];
   }
 
   _show() {
