@@ -355,3 +355,10 @@ def test_a_binary_file_in_place_of_text_is_refused(mots, refusal):
     (mots / "instances_txt").mkdir()
     (mots / "instances_txt" / "0001.txt").write_bytes(b"\xff\xfe\x00")
     assert "0001.txt: not readable as text" in refusal(source="txt")
+
+
+def test_masks_of_a_frame_without_image_are_refused(mots, refusal):
+    lines = [f"{frame} 2007 2 24 32 {MASK}" for frame in range(3)]  # counted from 0, images from 1
+    write_text(mots, "0001", lines)
+    assert "masks of frame 0, but no such image" in refusal(source="txt")
+    assert "masks of frame 0, but no such image" in refusal(source="txt", start=0.5)

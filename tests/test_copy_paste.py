@@ -20,6 +20,7 @@ from queryinst_vis.config import DatasetConfig, InputConfig
 from queryinst_vis.data.copy_paste import Cutout, draw_cutouts, paste
 from queryinst_vis.data.frames import Frame, MaskPiece, VisibleInstance, without_small
 from queryinst_vis.data.loader import TrainingSamples
+from queryinst_vis.data.order import SampleOrder
 from queryinst_vis.data.records import ImageRecord, Instance
 from queryinst_vis.masks import encode_rle
 from queryinst_vis.utils.images import read_image
@@ -313,9 +314,8 @@ def test_both_frames_of_a_pair_have_the_same_depth_order(donor):
 
 
 def mixed(videos, images, **settings):
-    config = training_config(
-        *videos, pairs=True, **({"copy_paste": 1.0, "colour": 0.5, "flip": 0.5} | settings)
-    )
+    usual = {"copy_paste": 1.0, "colour": 0.5, "flip": 0.5}
+    config = training_config(*videos, pairs=True, **(usual | settings))
     config.data.train_extra = [DatasetConfig(*map(str, images), weight=2.0)]
     return config
 
@@ -342,6 +342,19 @@ def test_nothing_is_pasted_from_the_same_image_or_video(videos, images):
         for number in range(8):
             for frame in samples[number]:
                 assert set(frame.instance_ids) <= {30, 31, 44, 501}
+
+
+def test_donors_come_from_the_epoch_of_their_sample(videos, images, monkeypatch):
+    """A set with a small weight contributes other items in every epoch."""
+    samples, drawn = TrainingSamples(mixed(videos, images)), []
+    length, draw = samples._order.epoch_length, SampleOrder.__getitem__
+    monkeypatch.setattr(
+        SampleOrder, "__getitem__", lambda self, n: drawn.append(n) or draw(self, n)
+    )
+    for number in range(3 * length):
+        drawn.clear()
+        samples[number]
+        assert {each // length for each in drawn} == {number // length}
 
 
 def test_pasted_instances_have_one_identity_in_both_frames(videos, images):

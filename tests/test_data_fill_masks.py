@@ -4,6 +4,7 @@ import json
 
 import pytest
 from data_support import coco_content, parsed, run_cli, video_content, write_json
+from pycocotools import mask as coco_mask
 
 from queryinst_vis.data.tools.fill_masks import fill_masks
 from queryinst_vis.errors import InputError
@@ -40,6 +41,7 @@ def test_the_mask_of_the_prediction_with_the_best_box_is_taken(tmp_path):
     assert content["annotations"][0] == {
         **boxes_only()["annotations"][0],
         "segmentation": exact["segmentation"],
+        "area": int(coco_mask.area(exact["segmentation"])),
     }
     assert content["annotations"][1:] == boxes_only()["annotations"][1:]
     assert (filled.missing, filled.filled) == (1, 1)

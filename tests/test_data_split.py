@@ -2,6 +2,7 @@
 
 import copy
 import json
+from collections import Counter
 
 import pytest
 from data_support import many_videos, parsed, run_cli, video_content, write_json
@@ -109,8 +110,8 @@ def test_the_split_command_prints_both_checksums(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["set.json", "a.json", "set.json"], "three different file names"),
-        (["set.json", "a.json", "a.json"], "three different file names"),
+        (["set.json", "a.json", "set.json"], "is also an input or another output"),
+        (["set.json", "a.json", "a.json"], "is also an input or another output"),
         (["set.json", "a.json", "b.json", "--fraction", "1"], "must be above 0 and below 1"),
     ],
 )
@@ -124,3 +125,48 @@ def test_bad_arguments_of_split_are_refused_without_output(
     assert message in capsys.readouterr().err
     assert path.read_text() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def frames_of_clips(clips, frames=10):
+    """A COCO set of frames whose file names are all different."""
+    images = [
+        {"id": 1 + clip * frames + n, "file_name": f"{clip}/{n}.jpg", "video_id": clip}
+        for clip in range(clips)
+        for n in range(frames)
+    ]
+    size = {"height": 4, "width": 4}
+    box = {"category_id": 1, "bbox": [0, 0, 2, 2], "area": 4, "iscrowd": 0}
+    return {
+        "images": [image | size for image in images],
+        "annotations": [{"id": image["id"], "image_id": image["id"], **box} for image in images],
+        "categories": [{"id": 1, "name": "box"}],
+    }
+
+
+def test_frames_of_a_video_are_in_the_same_part():
+    parts = split_set(parsed(frames_of_clips(6)), 0.3)
+    clips = [{image["video_id"] for image in part["images"]} for part in parts]
+    assert clips[0] | clips[1] == set(range(6)) and not clips[0] & clips[1]
+
+
+def test_the_frames_of_a_single_video_can_be_split():
+    large, small = split_set(parsed(frames_of_clips(1)), 0.2)
+    assert (len(large["images"]), len(small["images"])) == (8, 2)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.dictionaries(
+        st.text("abcdefgh", min_size=1, max_size=3),
+        st.sets(st.sampled_from("uvwxyz"), max_size=3),
+        min_size=2,
+        max_size=12,
+    ),
+    st.floats(0.05, 0.5),
+)
+def test_the_large_part_has_every_class(classes, fraction):
+    small = choose_names(classes, fraction, "")
+    assert 0 < len(small) < len(classes)
+    counts = Counter(each for found in classes.values() for each in found)
+    kept = set().union(*(classes[name] for name in classes if name not in small))
+    assert {each for each, count in counts.items() if count > 1} <= kept

@@ -14,12 +14,13 @@ import torch
 from queryinst_vis import cli
 from queryinst_vis.checkpoints.training_state import load_training_state
 from queryinst_vis.checkpoints.weights import load_weights, save_weights
-from queryinst_vis.config import DatasetConfig, load_config
+from queryinst_vis.config import DatasetConfig, TrainConfig, load_config
 from queryinst_vis.data.convert.own_data import read_own_data
 from queryinst_vis.errors import InputError
 from queryinst_vis.masks import decode_rle
 from queryinst_vis.models.build import build_model
 from queryinst_vis.training.finetune import epochs_for, finetune_config
+from queryinst_vis.training.recipe import plan_schedule
 from queryinst_vis.video.writer import VideoWriter
 from tests.labelled_pictures import (
     FORMATS,
@@ -292,3 +293,20 @@ def test_milestones_scale_with_the_number_of_steps():
     assert (recipe.max_steps, recipe.lr_steps, recipe.eval_every) == (1000, [750, 920], 50)
     assert recipe.patience == 2
     assert planned(50, "train.max_steps=1000", "train.lr_steps=[10]").lr_steps == [10]
+
+
+def test_the_number_of_epochs_does_not_depend_on_the_batch_size():
+    for override in ("seed=0", "train.batch_size=1", "train.accumulate=4"):
+        recipe = planned(50, override)
+        steps = plan_schedule(recipe, 50, processes=2).max_steps
+        batch = 2 * recipe.batch_size * recipe.accumulate
+        assert steps * batch / 50 == pytest.approx(30, abs=batch / 50)
+    assert planned(50, "train.max_steps=375", "train.batch_size=1").epochs is None
+
+
+def test_loggers_of_the_weights_are_not_kept():
+    config = tiny_config()
+    config.train.loggers = ["csv", "wandb"]
+    sets = DatasetConfig("train.json", "images"), DatasetConfig()
+    recipe = finetune_config(config, Path("w"), ["box"], 50, *sets).train
+    assert recipe.loggers == TrainConfig().loggers

@@ -224,3 +224,24 @@ def test_fine_tuning_uses_the_test_size_of_the_weights():
     assert (planned.input.train_short, planned.input.train_long) == ([800], [1333])
     config.input.train_short, config.input.train_long = [640, 800], [1333]
     assert finetune_config(config, Path("w"), ["box"], 50, *sets).input.train_short == [640, 800]
+
+
+def test_images_without_xml_are_left_out_and_xml_without_image_is_refused(tmp_path, capsys):
+    folder = write_voc(tmp_path / "data", 11, 1, 40, 21)
+    (folder / "later.png").write_bytes((folder / "1.png").read_bytes())
+    data = read_own_data(folder)
+    assert "images without an XML file left out: 2" in capsys.readouterr().out
+    names = [image["file_name"] for image in data.content["images"]]
+    assert names == ["0.png"]
+    (folder / "later.png").rename(folder / "other.png")
+    (folder / "gone.xml").write_text((folder / "0.xml").read_text())
+    with pytest.raises(InputError, match=r"gone\.xml: there is no image of this name"):
+        read_own_data(folder)
+
+
+def test_an_image_that_occurs_twice_in_cvat_is_refused(tmp_path):
+    folder = write_cvat(tmp_path / "data")
+    text = (folder / "annotations.xml").read_text()
+    (folder / "annotations.xml").write_text(text.replace('name="1.png"', 'name="0.png"'))
+    with pytest.raises(InputError, match=r"images/0\.png"):
+        read_own_data(folder)

@@ -1,5 +1,6 @@
 """A training run: what it starts from, what it writes, and what it refuses."""
 
+import sys
 from dataclasses import replace
 
 import cv2
@@ -109,6 +110,15 @@ def test_only_the_configured_loggers_write_files(tmp_path, tiny_images):
     train(config, tmp_path, devices=1)
     assert list((tmp_path / "tensorboard").glob("events*"))
     assert not (tmp_path / "metrics.csv").exists() and not (tmp_path / "curves.png").exists()
+
+
+def test_a_missing_logger_is_refused_before_a_run_is_created(tmp_path, tiny_images, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    config = tiny_config(train=tiny_images, track=False)
+    config.train = replace(config.train, loggers=["csv", "wandb"])
+    with pytest.raises(InputError, match="wandb is not installed"):
+        train(config, tmp_path / "run", devices=1)
+    assert not (tmp_path / "run").exists()
 
 
 def test_weights_and_biases_logs_offline_into_the_work_dir(tmp_path, tiny_images, monkeypatch):

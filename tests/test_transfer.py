@@ -381,3 +381,10 @@ def test_transfer_weights_refuses_an_unknown_rule_in_one_line(source, tiny_yaml,
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "first, kmeans, most_used, nearest, reinitialise" in error
     assert not target.exists()
+
+
+@pytest.mark.parametrize("name", ["coco", "queryinst_r50_100q_1x"])
+def test_init_weights_in_a_config_download_nothing(config, tmp_path, monkeypatch, name):
+    monkeypatch.setenv("QUERYINST_VIS_CACHE", str(tmp_path))
+    with pytest.raises(InputError, match=f"train.init_weights {name}: a config cannot trigger"):
+        initialise_from(build_model(config), config, name)

@@ -20,7 +20,12 @@ from queryinst_vis.checkpoints.adapt import (
     without_other_backbone,
 )
 from queryinst_vis.checkpoints.aliases import match_rows
-from queryinst_vis.checkpoints.catalogue import find_weights
+from queryinst_vis.checkpoints.catalogue import (
+    CATALOGUE,
+    SHORT_NAMES,
+    cached_weights,
+    find_weights,
+)
 from queryinst_vis.checkpoints.fit_neck import fit_neck
 from queryinst_vis.checkpoints.hub import SCHEME
 from queryinst_vis.checkpoints.query_rules import Source, pick_queries
@@ -123,8 +128,10 @@ def initialise_from(model: QueryInst, config: Config, name_or_path: str | Path) 
 
 
 def _local(name_or_path: str | Path) -> Path:
-    """The file that ``train.init_weights`` names."""
-    if str(name_or_path).startswith(SCHEME):
+    """The file that ``train.init_weights`` names, which may be in the cache."""
+    name = SHORT_NAMES.get(str(name_or_path), str(name_or_path))
+    is_missing = name in CATALOGUE and not cached_weights(name).is_file()
+    if name.startswith(SCHEME) or (is_missing and not Path(name_or_path).is_file()):
         raise InputError(
             f"train.init_weights {name_or_path}: a config cannot trigger downloads; run "
             f"'queryinst-vis weights {name_or_path}', and use the file that it prints"

@@ -214,19 +214,16 @@ def _add_split(tools: Commands) -> None:
 
 def _run_split(arguments: argparse.Namespace) -> None:
     from queryinst_vis.data.tools.split import split_set
-    from queryinst_vis.errors import InputError
     from queryinst_vis.formats.annotation_set import open_set
     from queryinst_vis.utils.files import files_together, write_json_atomically
 
-    paths = [arguments.set, arguments.large, arguments.small]
-    if len({path.resolve() for path in paths}) < len(paths):
-        raise InputError("the set and both parts need three different file names")
     annotation_set = open_set(arguments.set)
-    parts = split_set(annotation_set, arguments.fraction, arguments.salt)
+    large, small = split_set(annotation_set, arguments.fraction, arguments.salt)
+    by_path = {arguments.large: large, arguments.small: small}
     with files_together():
-        for path, part in zip(paths[1:], parts, strict=True):
+        for path, part in by_path.items():
             write_json_atomically(path, part)
-    _print_split(annotation_set, dict(zip(paths[1:], parts, strict=True)))
+    _print_split(annotation_set, by_path)
 
 
 def _print_split(annotation_set: AnnotationSet, parts: dict[Path, dict]) -> None:

@@ -223,7 +223,9 @@ class TrainingSamples(Dataset):
         appear twice with two identities. If no such sample is found, nothing is pasted.
         """
         origin = self._origin(number)
-        draws = rng.integers(self._order.epoch_length, size=_DONOR_DRAWS).tolist()
+        length = self._order.epoch_length
+        first = number // length * length  # of the same epoch: others may use other items of a set
+        draws = (first + rng.integers(length, size=_DONOR_DRAWS)).tolist()
         donor = next((draw for draw in draws if self._origin(draw) != origin), None)
         if donor is None:
             return frames

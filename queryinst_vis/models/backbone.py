@@ -78,7 +78,7 @@ class Backbone(nn.Module):
         widths = self.channels if is_channels_last(self.body) else []
         self.norms = nn.ModuleList(nn.LayerNorm(width) for width in widths)
         if frozen_stages:
-            self._freeze(info.module_name()[frozen_stages - 1])
+            self._freeze(info.module_name()[frozen_stages - 1], name)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Map ``(B, 3, H, W)`` images to four feature maps ``(B, C_l, H / s, W / s)``."""
@@ -99,14 +99,25 @@ class Backbone(nn.Module):
                     module.eval()
         return self
 
-    def _freeze(self, last_module: str) -> None:
-        """Freeze all parameters up to and including ``last_module``."""
+    def _freeze(self, last_module: str, backbone: str) -> None:
+        """Freeze all parameters up to and including ``last_module``.
+
+        Raises:
+            InputError: the backbone has no such module.
+        """
         # timm flattens a.b to a_b when it rebuilds a model as a list of modules
         prefixes = (f"{last_module}.", f"{last_module.replace('.', '_')}.")
-        reached = False
+        frozen, is_reached = [], False
         for name, parameter in self.body.named_parameters():
-            inside = name.startswith(prefixes)
-            if reached and not inside:
-                return
-            reached = inside
+            is_inside = name.startswith(prefixes)
+            if is_reached and not is_inside:
+                break
+            is_reached = is_inside
+            frozen.append(parameter)
+        if not is_reached:
+            raise InputError(
+                f"model.backbone.frozen_stages: the parameters of {backbone} do not show to which "
+                "stage they belong; set it to 0"
+            )
+        for parameter in frozen:
             parameter.requires_grad_(False)

@@ -252,7 +252,8 @@ def _fill(index: TrackIndex, state: ReviewState, action: Fill) -> Change:
     pieces, count = fill_gaps(index, track.pieces, tuple(_spans(index, action.frames)))
     if not count:
         raise InputError(
-            f"track {track.track_id} has no gap between two regions in these frames: nothing to interpolate"
+            f"track {track.track_id} has no gap between two regions in these frames: nothing to "
+            "interpolate"
         )
     return Change(_with_tracks(index, state, replace(track, pieces=pieces)), regions=count)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +16,7 @@ from queryinst_vis.config import Config, DataConfig, DatasetConfig, TrainConfig,
 from queryinst_vis.data.convert import youtube_vis_to_coco
 from queryinst_vis.data.convert.own_data import OwnData, read_own_data
 from queryinst_vis.data.tools.edit import filter_set
-from queryinst_vis.data.tools.split import split_set
+from queryinst_vis.data.tools.split import sequences_of, split_set
 from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.formats.annotation_set import AnnotationSet, parse_set
 from queryinst_vis.formats.findings import refuse_faults
@@ -99,7 +100,8 @@ def finetune_config(
         classes: class names.
         samples: number of training images or annotated video frames.
         train_set, val_set: the data; ``val_set.annotations`` is None without validation.
-        overrides: dotlist overrides; ``train.max_steps`` rescales milestones and evaluations.
+        overrides: dotlist overrides; ``train.max_steps`` instead of epochs rescales milestones and
+            evaluations.
     """
     config = copy.deepcopy(config)
     config.model.classes = classes
@@ -116,18 +118,20 @@ def finetune_config(
         init_new_classes_from=None,
         batch_size=min(config.train.batch_size, MAX_BATCH_SIZE),
         accumulate=1,
-        epochs=None,
         precision="auto",
+        loggers=TrainConfig().loggers,
         lr_gamma=0.1,
         checkpoint_every=200,
         patience=PATIENCE if val_set.annotations else 0,
     )
-    steps = max(round(epochs_for(samples) * samples / recipe.batch_size), EVALUATIONS)
-    planned = apply_overrides(replace(config, train=_plan(recipe, steps)), list(overrides))
-    if planned.train.max_steps != steps:  # overridden: rescale milestones and evaluations
-        recipe = _plan(recipe, planned.train.max_steps)
-        planned = apply_overrides(replace(config, train=recipe), list(overrides))
-    return planned
+    # in epochs, since batch size and number of processes may be overridden; evaluations at least
+    epochs = max(epochs_for(samples), math.ceil(EVALUATIONS * recipe.batch_size / samples))
+    steps = math.ceil(epochs * samples / recipe.batch_size)
+    recipe = _plan(replace(recipe, epochs=epochs), steps)
+    if any(each.startswith("train.max_steps=") for each in overrides):
+        steps = apply_overrides(config, list(overrides)).train.max_steps
+        recipe = _plan(replace(recipe, epochs=None), steps)
+    return apply_overrides(replace(config, train=recipe), list(overrides))
 
 
 def epochs_for(samples: int) -> int:
@@ -162,7 +166,7 @@ def _write_data(
         train_data, val_data = whole.content, _open(validation).content
     elif held_out == 0:
         train_data, val_data, val_set = whole.content, None, DatasetConfig()
-    elif len({video.name for video in whole.videos.values()}) < 2:
+    elif len(set(sequences_of(whole).values())) < 2:
         warnings.warn(
             f"{data.kind}: a single {whole.kind} cannot be split: there is no validation and no "
             "early stopping; give a validation set with --val",

@@ -76,15 +76,21 @@ class MetricsLog:
             logger.finalize("success")
 
 
-def _open_wandb(folder: Path) -> Logger:
-    """A Weights & Biases run; a resumed run keeps its id."""
-    try:  # an optional dependency, and slow to import
+def require_wandb() -> None:
+    """Raise an InputError unless wandb, an optional dependency, is installed."""
+    try:
         import wandb  # noqa: F401
-        from lightning.pytorch.loggers import WandbLogger
     except ImportError as error:
         raise InputError(
             "train.loggers: wandb is not installed; pip install 'queryinst-vis[wandb]'"
         ) from error
+
+
+def _open_wandb(folder: Path) -> Logger:
+    """A Weights & Biases run; a resumed run keeps its id."""
+    require_wandb()
+    from lightning.pytorch.loggers import WandbLogger
+
     path = folder / "wandb" / "run_id"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

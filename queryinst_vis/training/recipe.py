@@ -8,7 +8,7 @@ from dataclasses import replace
 from queryinst_vis.config import Config, TrainConfig, check_numbers
 from queryinst_vis.errors import InputError
 from queryinst_vis.training.launch import AUTO, choose_precision
-from queryinst_vis.training.log import LOGGERS
+from queryinst_vis.training.log import LOGGERS, require_wandb
 
 
 def check_recipe(recipe: TrainConfig) -> None:
@@ -17,6 +17,8 @@ def check_recipe(recipe: TrainConfig) -> None:
     for name in recipe.loggers:
         if name not in LOGGERS:
             raise InputError(f"train.loggers: unknown '{name}'; choose from {', '.join(LOGGERS)}")
+        if name == "wandb":
+            require_wandb()
     if recipe.init_new_classes_from is not None and recipe.init_weights is None:
         raise InputError(
             f"train.init_new_classes_from={recipe.init_new_classes_from}: names a class of "

@@ -136,6 +136,7 @@ def read_cvat_images(src: str | Path) -> dict[str, Any]:
         boxes = {key for key in upright if len(parts[key]) == 1}
         instances = drawn_instances(unite(parts), boxes)
         images.append(LabelledImage(file.relative_to(src).as_posix(), height, width, instances))
+    check_unique((image.file_name for image in images), "image", str(src / XML_NAME))
     return build_image_set(images, f"CVAT, {src.name}")
 
 

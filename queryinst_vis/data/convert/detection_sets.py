@@ -56,7 +56,8 @@ def read_yolo(path: Path, part: str, images: Path | None = None) -> tuple[dict[s
             [number <= _BOX_WORDS for number in words] if len(words) == count else [False] * count
         )
 
-    return _to_coco(dataset, folder, f"YOLO, {path.parent.name}", has_box_only), folder
+    name = f"YOLO, {path.parent.name}"
+    return _to_coco(dataset, dataset.image_paths, folder, name, has_box_only), folder
 
 
 def has_yolo_part(path: Path, part: str) -> bool:
@@ -80,23 +81,42 @@ def read_voc(folder: Path, images: Path | None = None) -> tuple[dict[str, Any], 
     files = folder / "Annotations" if (folder / "Annotations").is_dir() else folder
     beside = folder / "JPEGImages"
     images = images or (beside if beside.is_dir() else files)
-    for file in sorted(files.glob("*.xml")):
+    annotated = sorted(files.glob("*.xml"))
+    for file in annotated:
         _check_xml(file)
     try:
         dataset = sv.DetectionDataset.from_pascal_voc(str(images), str(files))
     except (ValueError, SyntaxError, AttributeError, TypeError, OSError) as error:
         raise InputError(f"{files}: not readable as Pascal VOC ({_line(error)})") from error
+    chosen = _annotated_images(dataset.image_paths, annotated)
     description = f"Pascal VOC, {folder.name}"
-    return _to_coco(dataset, images, description, lambda _, n: [False] * n), images
+    return _to_coco(dataset, chosen, images, description, lambda _, n: [False] * n), images
+
+
+def _annotated_images(images: list[str], annotations: list[Path]) -> list[str]:
+    """The images with an XML file; others may show unannotated objects, so they are left out."""
+    stems = {file.stem for file in annotations}
+    chosen = [image for image in images if Path(image).stem in stems]
+    missing = stems - {Path(image).stem for image in chosen}
+    if missing:
+        file = next(each for each in annotations if each.stem in missing)
+        raise InputError(f"{file}: there is no image of this name")
+    if left_out := len(images) - len(chosen):
+        print(f"images without an XML file left out: {left_out}")
+    return chosen
 
 
 def _to_coco(
-    dataset: sv.DetectionDataset, folder: Path, description: str, has_box_only: Any
+    dataset: sv.DetectionDataset,
+    images: list[str],
+    folder: Path,
+    description: str,
+    has_box_only: Any,
 ) -> dict[str, Any]:
-    if not len(dataset):
+    if not images:
         raise InputError(f"{folder}: contains no images; give their folder with --images")
     labelled = []
-    for image in dataset.image_paths:
+    for image in images:
         detections = dataset.annotations[image]
         height, width = image_size(Path(image))
         masks, classes = detections.mask, detections.class_id

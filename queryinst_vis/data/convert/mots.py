@@ -65,16 +65,23 @@ def convert_mots(
 
     Raises:
         InputError: missing folders, an unknown sequence, a frame without instance map, an
-            invalid map or line (with file and line number), different sizes, nothing to convert.
+            invalid map or line (with file and line number), masks of a frame without image,
+            different sizes, nothing to convert.
     """
     src = Path(src)
     _check(start, end, clip_length, source)
     check_two_names(dst, coco_json)
     videos = []
     for name in show_progress(_sequences(src / "images", sequences), "reading MOTS"):
-        files = _frame_files(src / "images" / name)
-        files = files[round(start * len(files)) : round(end * len(files))]
+        everything = _frame_files(src / "images" / name)
+        files = everything[round(start * len(everything)) : round(end * len(everything))]
         masks = _read_masks(src, name, files, source)
+        strays = masks.keys() - {int(file.stem) for file in everything}
+        if strays:
+            raise InputError(
+                f"sequence {name}: there are masks of frame {min(strays)}, but no such image in "
+                f"{everything[0].parent}; do the frames of both count from the same number?"
+            )
         step = clip_length or max(len(files), 1)
         for first in range(0, len(files), step):
             videos.append(_clip(name, files[first : first + step], masks))

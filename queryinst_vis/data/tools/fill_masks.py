@@ -88,10 +88,14 @@ def fill_masks(
                 masks[entry["id"]] = mask
     filled.filled = len(masks)
     annotations = [
-        {**entry, "segmentation": masks[entry["id"]]} if entry["id"] in masks else entry
+        _with_mask(entry, masks[entry["id"]]) if entry["id"] in masks else entry
         for entry in annotation_set.content["annotations"]
     ]
     return {**annotation_set.content, "annotations": annotations}, filled
+
+
+def _with_mask(entry: dict[str, Any], mask: RLE) -> dict[str, Any]:
+    return {**entry, "segmentation": mask, "area": int(coco_mask.area(mask))}
 
 
 def _read_predictions(annotation_set: AnnotationSet, path: str | Path) -> Predictions:

@@ -19,11 +19,12 @@ def split_set(
     """Split a file into a large and a small part, both with all classes if possible.
 
     Videos are identified by their names (``names.video_name``): clips of one sequence stay
-    together, and the split does not depend on ids or file order. Class by class, starting with the
-    rarest, the small part takes the sequences with the lowest SHA-256 of their names among those
-    not yet assigned, until it has its fraction of the class (iterative stratification, after
-    Sechidis et al., *On the Stratification of Multi-label Data*, ECML PKDD 2011). Since the lowest
-    hashes are taken, few videos change sides when others are added.
+    together, and so do images with the same ``video_id`` (see ``sequences_of``). The split does
+    not depend on ids or file order. Class by class, starting with the rarest, the small part takes
+    the sequences with the lowest SHA-256 of their names among those not yet assigned, until it has
+    its fraction of the class (iterative stratification, after Sechidis et al., *On the
+    Stratification of Multi-label Data*, ECML PKDD 2011), but never the last one of a class with
+    several. Since the lowest hashes are taken, few videos change sides when others are added.
 
     Args:
         annotation_set: the file to split; ids do not change.
@@ -41,8 +42,9 @@ def split_set(
     if not 0 < fraction < 1:
         raise InputError(f"fraction {fraction:g}: must be above 0 and below 1")
     classes: dict[str, set[str]] = defaultdict(set)
-    for video in annotation_set.videos.values():
-        classes[video.name] |= _classes_of(annotation_set, video.id)
+    sequences = sequences_of(annotation_set)
+    for identity, name in sequences.items():
+        classes[name] |= _classes_of(annotation_set, identity)
     if len(classes) < 2:
         raise InputError(
             "cannot split: all videos are clips of one sequence, which must stay together; "
@@ -51,15 +53,31 @@ def split_set(
     small = choose_names(classes, fraction, salt)
     parts = []
     for part, is_small in (("large", False), ("small", True)):
-        kept = {
-            i for i, video in annotation_set.videos.items() if (video.name in small) == is_small
-        }
+        kept = {identity for identity, name in sequences.items() if (name in small) == is_small}
         content = keep_videos(annotation_set, kept)
         videos = content[f"{annotation_set.kind}s"]
         parameters = {"part": part, "fraction": fraction, "salt": salt}
         split = {**parameters, "checksum": videos_checksum(videos)}
         parts.append({**content, "info": {**_info(content), "split": split}})
     return parts[0], parts[1]
+
+
+def sequences_of(annotation_set: AnnotationSet) -> dict[int, str]:
+    """The name of the sequence of each video or image, by id.
+
+    Images with a ``video_id`` are frames of a video and belong together, unless all images are of
+    one video.
+    """
+    names = {identity: video.name for identity, video in annotation_set.videos.items()}
+    if annotation_set.kind == "image":
+        videos = {
+            image["id"]: f"video {image['video_id']}"
+            for image in annotation_set.content["images"]
+            if image.get("video_id") is not None
+        }
+        if len({**names, **videos}.keys() - videos.keys()) or len(set(videos.values())) > 1:
+            return {**names, **videos}
+    return names
 
 
 def _classes_of(annotation_set: AnnotationSet, identity: int) -> set[str]:
@@ -95,15 +113,29 @@ def choose_names(classes: Mapping[str, Iterable[str]], fraction: float, salt: st
     unassigned = dict.fromkeys(order)  # an ordered set
     for class_name in sorted(members, key=lambda name: (len(members[name]), name)):
         candidates = [name for name in members[class_name] if name in unassigned]
-        taken = sum(name in small for name in members[class_name])
-        missing = max(_part_size(len(members[class_name]), fraction) - taken, 0)
-        small.update(candidates[:missing])
+        missing = _part_size(len(members[class_name]), fraction)
+        missing -= sum(name in small for name in members[class_name])
         for name in candidates:
             del unassigned[name]
+            if missing > 0 and not _exhausts_a_class(name, classes, members, small):
+                small.add(name)
+                missing -= 1
     # sequences without instances fill the small part up to its fraction of all sequences
     missing = max(_part_size(len(order), fraction) - len(small), 0)
     small.update(list(unassigned)[:missing])
     return small or {order[0]}  # never empty, even if every class has a single sequence
+
+
+def _exhausts_a_class(
+    name: str,
+    classes: Mapping[str, Iterable[str]],
+    members: Mapping[str, list[str]],
+    small: set[str],
+) -> bool:
+    """Whether the large part would lack one of the classes of this sequence without it."""
+    return any(
+        all(other in small for other in members[each] if other != name) for each in classes[name]
+    )
 
 
 def _part_size(count: int, fraction: float) -> int:
