@@ -50,9 +50,6 @@ def whole(mask):
     return whole_mask(mask, (ROWS, COLUMNS))
 
 
-# --- one frame -----------------------------------------------------------------------------
-
-
 def test_pasted_pixels_are_exactly_those_of_the_mask():
     ring = np.ones((3, 3), np.uint8)
     ring[1, 1] = 0
