@@ -10,6 +10,7 @@ from queryinst_vis.batch.compaction import compact
 from queryinst_vis.batch.options import RunOptions, VideoOptions
 from queryinst_vis.batch.run import execute, plan_run
 from queryinst_vis.batch.store import Store
+from queryinst_vis.errors import InputError
 from tests.batch_support import find, inline_engine, track_all, use_tiny_model, write_clip
 
 parquet = pytest.importorskip("pyarrow.parquet", reason="the tables are Parquet: extra 'batch'")
@@ -63,11 +64,27 @@ def test_the_next_run_removes_what_a_killed_run_has_replaced(clips, run, monkeyp
     track_with(0.01, clips, run)
     with monkeypatch.context() as killed:  # after its workers have written, before it removes
         killed.setattr(run_module, "_finalize", lambda *_: None)
-        killed.setattr(run_module, "remove_superseded", lambda *_: None)
+        killed.setattr(run_module, "remove_outdated", lambda *_: None)
         track_with(0.02, clips, run)
     assert thresholds(run) == [0.01, 0.01, 0.02, 0.02]
     assert track_with(0.02, clips, run, overwrite=False) == 0
     assert thresholds(run) == [0.02, 0.02]
+
+
+def test_a_forgotten_option_deletes_nothing(clips, run, monkeypatch):
+    """Also if the run that replaced the results was killed."""
+    track_with(0.01, clips, run)
+    compact(Store(run.out))
+    with monkeypatch.context() as killed:
+        killed.setattr(run_module, "remove_outdated", lambda *_: None)
+        track_with(0.02, clips, run)
+    before = thresholds(run)
+    with pytest.raises(InputError, match="--overwrite"):
+        plan_run(find([clips], VideoOptions(conf=0.01)), run)
+    plan_run(find([clips], VideoOptions(conf=0.01)), run, overwrite=True)  # as for --dry-run
+    assert thresholds(run) == before == [0.01, 0.01, 0.02, 0.02]
+    assert track_with(0.01, clips, run) == 2
+    assert thresholds(run) == [0.01, 0.01]
 
 
 def test_a_repaired_video_has_no_failure_left(clips, run):

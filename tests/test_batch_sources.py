@@ -51,8 +51,14 @@ def test_a_video_is_the_same_however_its_path_is_written(archive):
     assert video.origin == find([archive / "day1" / "a.mp4"])[0].origin
 
 
-def test_a_manifest_that_lists_itself_is_refused(tmp_path):
-    (tmp_path / "list.csv").write_text("path\nlist.csv\n")
+def test_links_are_videos_of_their_own_in_a_folder_given_with_dots(archive):
+    (archive / "latest.mp4").symlink_to(archive / "day1" / "a.mp4")
+    assert sorted(names(archive / "day1" / "..")) == sorted(names(archive)) == ["a", "latest"]
+
+
+@pytest.mark.parametrize("row", ["list.csv", "../{}/list.csv"])
+def test_a_manifest_that_lists_itself_is_refused(tmp_path, row):
+    (tmp_path / "list.csv").write_text(f"path\n{row.format(tmp_path.name)}\n")
     with pytest.raises(InputError, match=r"list\.csv.*refers to itself"):
         find([tmp_path / "list.csv"])
 
@@ -82,6 +88,7 @@ def test_parameters_that_identify_a_video_are_kept(queries):
         "sv=2024&skoid={0}&sktid={0}&skt={0}&ske={0}&sks=b&skv=1&sig={0}",
         "Expires={0}&Key-Pair-Id=K&Policy={0}&Signature={0}",
         "X-Goog-Signature={0}&X-Goog-Expires={0}",
+        "token={0}&expires={0}",
     ],
 )
 def test_a_new_signature_does_not_make_a_new_video(signature):

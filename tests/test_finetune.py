@@ -302,6 +302,8 @@ def test_the_number_of_epochs_does_not_depend_on_the_batch_size():
         batch = 2 * recipe.batch_size * recipe.accumulate
         assert steps * batch / 50 == pytest.approx(30, abs=batch / 50)
     assert planned(50, "train.max_steps=375", "train.batch_size=1").epochs is None
+    in_steps = planned(50, "train.lr_steps=[1000]", "train.batch_size=1")
+    assert (in_steps.epochs, in_steps.lr_steps, in_steps.max_steps) == (None, [1000], 1500)
 
 
 def test_loggers_of_the_weights_are_not_kept():

@@ -340,6 +340,6 @@ def test_a_live_source_that_fails_does_not_end_the_others(tmp_path, monkeypatch,
     cameras, out = [str(tmp_path / f"{name}.mp4") for name in ("bad", "good")], tmp_path / "out"
     assert cli.main(["track", *cameras, "--live", "--save", "jsonl", "--out", str(out)]) == 2
     errors = capsys.readouterr().err
-    assert "warning: live source bad: no decodable frame was received; other sources" in errors
+    assert "warning: live source bad: no decodable frame was received; the other" in errors
     assert errors.strip().endswith("error: live source bad: no decodable frame was received")
     assert (out / "good" / "tracks.jsonl").is_file() and not os.listdir(out / "bad")

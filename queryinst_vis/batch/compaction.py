@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterable, Iterator, Set
+from collections import Counter
+from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import Any
 
@@ -37,20 +38,21 @@ _COLUMNS = {"detections": DETECTION_TABLE, "tracks": TRACK_TABLE, "videos": VIDE
 _ROWS = 10_000  # per read
 
 
-def compact(store: Store, drop: Set[str] = frozenset()) -> int:
+def compact(store: Store, *, even_one_file: bool = False) -> int:
     """Merge all files of each table into one; returns the number of files merged.
 
     Outdated rows of a video whose content or settings have changed are dropped: of the keys with
-    the same ``video_id``, only the one that finished last is kept, apart from those in ``drop``.
+    the same ``video_id``, only the one that finished last is kept. A single file is left alone
+    unless ``even_one_file``.
 
     Raises:
         InputError: a file cannot be read or written.
     """
     finish_compaction(store)
     names = {table: list(store.list(table)) for table in _COLUMNS}
-    if len(names["videos"]) < 2 and not drop:
+    if len(names["videos"]) < 2 and not even_one_file:
         return 0
-    keep = _newest_keys(store, names["videos"], drop)
+    keep = _newest_keys(store, names["videos"])
     old = [f"{table}/{name}" for table in reversed(_COLUMNS) for name in _committed(names, table)]
     suffix = secrets.token_hex(8)
     new = []
@@ -66,25 +68,33 @@ def compact(store: Store, drop: Set[str] = frozenset()) -> int:
     return len(old)
 
 
-def remove_superseded(store: Store, keys: Iterable[str]) -> None:
-    """Remove results and failures of completed videos that have another key, and all failures.
-
-    Repeated by every run, since the one that replaced them may have been killed before.
+def outdated_keys(store: Store, done: Set[str]) -> set[str]:
+    """The keys of completed videos that also have a newer key.
 
     Args:
         store: the data set.
-        keys: the current key of each video.
+        done: keys of the completed videos.
     """
-    done = done_keys(store)
-    current = {id_of_key(key): key for key in keys if key in done}
-    for name in store.list("failures"):
-        if id_of_key(name.removesuffix(".parquet")) in current:
-            store.delete(f"failures/{name}")
-    old = {key for key in done if current.get(id_of_key(key), key) != key}
+    count = Counter(map(id_of_key, done))
+    several = {key for key in done if count[id_of_key(key)] > 1}
+    names = [
+        name
+        for name in (store.list("videos") if several else ())
+        if is_compacted(name) or name.removesuffix(".parquet") in several
+    ]
+    return several - _newest_keys(store, names)
+
+
+def remove_outdated(store: Store) -> None:
+    """Remove results that newer ones of the same video have replaced.
+
+    Repeated by every run, since the one that replaced them may have been killed before.
+    """
+    old = outdated_keys(store, done_keys(store))
     for key in old:
         remove_video(store, key)
-    if old and (compacted := done_keys(store) & old):
-        compact(store, drop=compacted)
+    if old and done_keys(store) & old:  # in compacted files
+        compact(store, even_one_file=True)
 
 
 def finish_compaction(store: Store) -> None:
@@ -121,14 +131,13 @@ def _committed(names: dict[str, list[str]], table: str) -> list[str]:
     return sorted(chosen, key=lambda name: (not is_compacted(name), name))
 
 
-def _newest_keys(store: Store, names: list[str], drop: Set[str]) -> set[str]:
+def _newest_keys(store: Store, names: list[str]) -> set[str]:
     newest: dict[str, tuple[float, str]] = {}
     for name in names:
         columns = ["key", "video_id", "finished_at"]
         for row in store.open_parquet(f"videos/{name}").read(columns=columns).to_pylist():
             found = row["finished_at"], row["key"]
-            if row["key"] not in drop:
-                newest[row["video_id"]] = max(newest.get(row["video_id"], found), found)
+            newest[row["video_id"]] = max(newest.get(row["video_id"], found), found)
     return {key for _, key in newest.values()}
 
 

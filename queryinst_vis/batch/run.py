@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import queryinst_vis
-from queryinst_vis.batch.compaction import finish_compaction, remove_superseded
+from queryinst_vis.batch.compaction import finish_compaction, outdated_keys, remove_outdated
 from queryinst_vis.batch.dispatcher import Dispatcher, Event, Outcome, Pending
 from queryinst_vis.batch.options import RunOptions, Video
 from queryinst_vis.batch.segment_files import remove_stale_segments
@@ -90,8 +90,8 @@ def plan_run(
     unfinished = read_unfinished(store)
     finish_compaction(store)
     keys = {key_of(video, run): video for video in videos}
-    remove_superseded(store, keys)
     done = done_keys(store)
+    done -= outdated_keys(store, done)
     remove_stale_segments(store, done)
     _check_settings(videos, keys, done, store, overwrite)
     failed = {Path(name).stem for name in store.list("failures")}
@@ -154,6 +154,12 @@ def check_options(videos: Sequence[Video], run: RunOptions) -> None:
             class_names[key] = list(load_tracker(options, run.device).class_names)
         if class_names[key]:
             check_classes(options.classes, class_names[key])
+        blurred = [name for name in options.redaction.blur if isinstance(name, str)]
+        if run.cutting is not None and blurred:
+            raise InputError(
+                f"--blur {blurred[0]}: segments keep only tracked instances, so others would stay "
+                "visible; leave out --segment, or --blur"
+            )
 
 
 def execute(plan: RunPlan, run: RunOptions, engine: Engine) -> RunSummary:
@@ -171,7 +177,9 @@ def execute(plan: RunPlan, run: RunOptions, engine: Engine) -> RunSummary:
     summary = RunSummary(Workload(keys))
     counts = plan.unfinished.attempts
     earlier = {video: counts[key] for video, key in keys.items() if counts.get(key)}
+    remove_outdated(plan.store)
     done = done_keys(plan.store)
+    failed = {Path(name).stem for name in plan.store.list("failures")}
     remove_stale_segments(plan.store, done, set(plan.todo))
     pending = Pending(attempts=earlier)
     status = _StatusWriter(plan, summary, keys)
@@ -186,7 +194,8 @@ def execute(plan: RunPlan, run: RunOptions, engine: Engine) -> RunSummary:
                     outcome, attempts = event
                     summary.add(outcome)
                     if outcome.is_last:
-                        _finalize(plan.store, keys[outcome.video.whole], outcome, attempts, done)
+                        key = keys[outcome.video.whole]
+                        _finalize(plan.store, key, outcome, attempts, done, failed)
                     percent = int(100 * summary.workload.done)
                     bar.advance(percent - progress, summary.progress())
                     progress = percent
@@ -195,7 +204,7 @@ def execute(plan: RunPlan, run: RunOptions, engine: Engine) -> RunSummary:
             status.write(Pending(attempts=pending.attempts))
             raise
     summary.elapsed = time.monotonic() - start
-    remove_superseded(plan.store, plan.todo)
+    remove_outdated(plan.store)
     status.write(Pending(), is_over=True)
     return summary
 
@@ -220,7 +229,9 @@ def _events(
         yield from engine(Dispatcher(left, run.attempts, earlier_attempts))
 
 
-def _finalize(store: Store, key: str, outcome: Outcome, attempts: int, done: set[str]) -> None:
+def _finalize(
+    store: Store, key: str, outcome: Outcome, attempts: int, done: set[str], failed: set[str]
+) -> None:
     """Write a failure; after a success delete superseded failures and results.
 
     Args:
@@ -229,6 +240,7 @@ def _finalize(store: Store, key: str, outcome: Outcome, attempts: int, done: set
         outcome: of the whole video.
         attempts: used for the video.
         done: keys of the videos that earlier runs completed.
+        failed: keys of failures in earlier runs.
     """
     if outcome.kind is not None:
         now = time.time()
@@ -237,8 +249,10 @@ def _finalize(store: Store, key: str, outcome: Outcome, attempts: int, done: set
             write_parquet(folder / "failure.parquet", FAILURE_COLUMNS, iter([row]))
             store.put(folder / "failure.parquet", file_of("failures", key))
         return
-    store.delete(file_of("failures", key))
-    for other in [each for each in done if id_of_key(each) == id_of_key(key) and each != key]:
+    identity = id_of_key(key)
+    for other in {key} | {each for each in failed if id_of_key(each) == identity}:
+        store.delete(file_of("failures", other))
+    for other in {each for each in done if id_of_key(each) == identity} - {key}:
         remove_video(store, other)
 
 

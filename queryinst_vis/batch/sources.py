@@ -34,7 +34,7 @@ _CONNECTIONS = 16  # concurrent HTTP requests
 _SECRETS = re.compile(r"x-(amz|goog|oss)-.*|signature|sig|token|access_token", re.IGNORECASE)
 """Query parameters that grant access; they vary from one signature to the next."""
 
-_SIGNED = re.compile(r"(x-(amz|goog|oss)-)?signature|sig", re.IGNORECASE)
+_SIGNED = re.compile(r"(x-(amz|goog|oss)-)?signature|sig|token|access_token", re.IGNORECASE)
 _OF_SIGNATURES = re.compile(
     r"awsaccesskeyid|googleaccessid|expires|key-pair-id|policy"  # of Amazon and Google
     r"|s[vrtep]|spr|sip|ss|srt|ske?|skt|sks|skv|skoid|sktid",  # of Azure
@@ -93,11 +93,12 @@ def _check_distinct(origins: Sequence[str]) -> None:
 def _expand(
     source: str, options: VideoOptions, parse: ParseOptions, manifests: tuple[str, ...] = ()
 ) -> Iterator[_Found]:
-    """The videos of a source; ``manifests`` are those in which it is listed."""
+    """The videos of a source; ``manifests`` are the origins of those in which it is listed."""
     if Path(urlsplit(source).path if "://" in source else source).suffix.lower() in MANIFESTS:
-        if source in manifests:
+        origin = origin_of(source)
+        if origin in manifests:
             raise InputError(f"manifest {source}: refers to itself")
-        yield from _from_manifest(source, options, parse, (*manifests, source))
+        yield from _from_manifest(source, options, parse, (*manifests, origin))
     elif is_http(source):
         yield _Found(source, "", None, options)
     elif "://" in source:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from queryinst_vis.errors import InputError, InputWarning
+from queryinst_vis.errors import InputWarning
 from queryinst_vis.inference.options import TrackOptions
 from queryinst_vis.inference.outputs import OUTPUTS, OutputKind, OutputPlan
 from queryinst_vis.inference.outputs.writing import TrackSummary, write_outputs
@@ -153,8 +153,9 @@ def _successful(runs: Iterable[VideoRun[LiveSummary]]) -> Iterator[LiveSummary]:
         if error is None:
             yield run.outcome.result()
             continue
-        if isinstance(error, InputError):
-            warnings.warn(f"{error}; other sources continue", InputWarning, stacklevel=2)
+        if isinstance(error, Exception):
+            message = f"{error}; the other sources are not affected"
+            warnings.warn(message, InputWarning, stacklevel=2)
         first_error = first_error or error
     if first_error is not None:
         raise first_error

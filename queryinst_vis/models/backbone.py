@@ -59,6 +59,7 @@ class Backbone(nn.Module):
                 "resnet50; names with a source are not allowed"
             )
         self.norm_eval = norm_eval
+        self.can_freeze = True
         if timm.is_model(name):
             self._create_timm(name, frozen_stages, pretrained, drop_path)
         else:
@@ -78,7 +79,7 @@ class Backbone(nn.Module):
         widths = self.channels if is_channels_last(self.body) else []
         self.norms = nn.ModuleList(nn.LayerNorm(width) for width in widths)
         if frozen_stages:
-            self._freeze(info.module_name()[frozen_stages - 1], name)
+            self._freeze(info.module_name()[frozen_stages - 1])
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Map ``(B, 3, H, W)`` images to four feature maps ``(B, C_l, H / s, W / s)``."""
@@ -99,12 +100,8 @@ class Backbone(nn.Module):
                     module.eval()
         return self
 
-    def _freeze(self, last_module: str, backbone: str) -> None:
-        """Freeze all parameters up to and including ``last_module``.
-
-        Raises:
-            InputError: the backbone has no such module.
-        """
+    def _freeze(self, last_module: str) -> None:
+        """Freeze all parameters up to and including ``last_module``, if there are any of it."""
         # timm flattens a.b to a_b when it rebuilds a model as a list of modules
         prefixes = (f"{last_module}.", f"{last_module.replace('.', '_')}.")
         frozen, is_reached = [], False
@@ -114,10 +111,6 @@ class Backbone(nn.Module):
                 break
             is_reached = is_inside
             frozen.append(parameter)
-        if not is_reached:
-            raise InputError(
-                f"model.backbone.frozen_stages: the parameters of {backbone} do not show to which "
-                "stage they belong; set it to 0"
-            )
-        for parameter in frozen:
+        self.can_freeze = is_reached
+        for parameter in frozen if is_reached else []:
             parameter.requires_grad_(False)

@@ -28,6 +28,7 @@ from queryinst_vis.utils.files import files_together, write_json_atomically
 SMALL_SET = 500  # images or videos; below this, a larger fraction is held out
 MAX_BATCH_SIZE = 4  # to fit into the memory of a small GPU
 EVALUATIONS = 20
+_IN_STEPS = ("train.max_steps=", "train.lr_steps=", "train.eval_every=", "train.warmup_steps=")
 PATIENCE = 6
 
 
@@ -100,8 +101,8 @@ def finetune_config(
         classes: class names.
         samples: number of training images or annotated video frames.
         train_set, val_set: the data; ``val_set.annotations`` is None without validation.
-        overrides: dotlist overrides; ``train.max_steps`` instead of epochs rescales milestones and
-            evaluations.
+        overrides: dotlist overrides; with ``train.max_steps``, or other keys in steps, the length
+            is in steps instead of epochs.
     """
     config = copy.deepcopy(config)
     config.model.classes = classes
@@ -124,13 +125,16 @@ def finetune_config(
         checkpoint_every=200,
         patience=PATIENCE if val_set.annotations else 0,
     )
-    # in epochs, since batch size and number of processes may be overridden; evaluations at least
+    # in epochs, since batch size and number of processes may be overridden
     epochs = max(epochs_for(samples), math.ceil(EVALUATIONS * recipe.batch_size / samples))
-    steps = math.ceil(epochs * samples / recipe.batch_size)
-    recipe = _plan(replace(recipe, epochs=epochs), steps)
-    if any(each.startswith("train.max_steps=") for each in overrides):
-        steps = apply_overrides(config, list(overrides)).train.max_steps
+    given = apply_overrides(replace(config, train=recipe), list(overrides)).train
+    steps = math.ceil(epochs * samples / (given.batch_size * given.accumulate))
+    if any(each.startswith(_IN_STEPS) for each in overrides):
+        if any(each.startswith("train.max_steps=") for each in overrides):
+            steps = given.max_steps
         recipe = _plan(replace(recipe, epochs=None), steps)
+    else:
+        recipe = _plan(replace(recipe, epochs=epochs), steps)
     return apply_overrides(replace(config, train=recipe), list(overrides))
 
 

@@ -19,6 +19,7 @@ from queryinst_vis.checkpoints.weights import load_exactly, save_weights
 from queryinst_vis.config import Config, differences, resolved
 from queryinst_vis.data.loader import load_batches, open_training_set
 from queryinst_vis.data.v2_transforms import Transforms
+from queryinst_vis.errors import InputError
 from queryinst_vis.formats.training_starts import append_start
 from queryinst_vis.inference.detector import check_inference
 from queryinst_vis.models.build import build_model, load_backbone_weights
@@ -87,6 +88,11 @@ class Trainer:
         self.model = (
             self._resumed_model(state) if state else self._initial_model(pretrained_backbone)
         )
+        if not self.model.backbone.can_freeze:
+            raise InputError(
+                f"model.backbone.frozen_stages: the parameters of {config.model.backbone.name} do "
+                "not show to which stage they belong; set it to 0"
+            )
         if fabric.device.type == "cpu":
             to_training_form(self.model)
         moments = state.moments if state else None

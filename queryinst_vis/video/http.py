@@ -190,7 +190,8 @@ def origin_of(source: str | Path) -> str:
     text = str(source)
     if "://" not in text:
         path = Path(text).absolute()
-        return str(path.resolve() if ".." in path.parts else path)
+        # the name may be a link, which is a source of its own
+        return str(path.parent.resolve() / path.name if ".." in path.parts else path)
     _, _, query = text.partition("?")
     mark = f"?{sha256(query.encode()).hexdigest()[:12]}" if query else ""
     return without_secrets(text) + mark

@@ -35,7 +35,7 @@ class VideoWriter:
         path: the mp4 to write; missing folders are created.
         fps: frames per second; None: every frame is written with its time.
         crf: constant quality on x264's scale; lower is better, 18 is visually lossless.
-        pixel_aspect: pixel aspect ratio, width / height.
+        pixel_aspect: pixel aspect ratio, width / height; may be set until the first frame.
         is_endless: write fragments; None: only without ``fps``.
         audio: audio of the frames, closed together with the video; None: a silent video.
         encoder: a key of ``ENCODERS``.
@@ -67,7 +67,7 @@ class VideoWriter:
         self._rate = None if fps is None else Fraction(fps).limit_denominator(65535)
         self._crf = crf
         self._encoder = encoder
-        self._pixel_aspect = pixel_aspect
+        self.pixel_aspect = pixel_aspect
         self._is_endless = fps is None if is_endless is None else is_endless
         self._audio = audio
         self._stream: av.VideoStream | None = None
@@ -161,7 +161,7 @@ class VideoWriter:
         )
         set_up(stream.codec_context, self._encoder, (width, height))
         stream.codec_context.time_base = self._tick_length()
-        stream.codec_context.sample_aspect_ratio = self._pixel_aspect
+        stream.codec_context.sample_aspect_ratio = self.pixel_aspect
         return stream
 
     def _tick_length(self) -> Fraction:

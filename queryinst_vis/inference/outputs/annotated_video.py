@@ -32,7 +32,7 @@ class VideoOutput:
         crf: int = 20,
         audio: SourceAudio | None = None,
     ) -> None:
-        source = context.source
+        self._source = source = context.source
         self._has_times = source.fps is None
         self._first: float | None = None
         self._audio = audio
@@ -41,7 +41,6 @@ class VideoOutput:
                 path,
                 source.fps,
                 crf,
-                pixel_aspect=source.pixel_aspect,
                 is_endless=source.is_live,
                 audio=audio,
                 encoder=context.encoder,
@@ -50,7 +49,9 @@ class VideoOutput:
 
     def encode(self, picture: np.ndarray | av.VideoFrame, seconds: float | None) -> None:
         """Append an image, as for ``VideoWriter.write``, to be shown at this time."""
-        self._first = seconds if self._first is None else self._first
+        if self._first is None:
+            self._first = seconds
+            self._writer.pixel_aspect = self._source.pixel_aspect  # live: from now on
         if self._audio is not None and self._audio.start is None:
             self._audio.start = seconds
         shown = None
