@@ -1,4 +1,4 @@
-"""``queryinst-vis convert-checkpoint``, ``weights`` and ``transfer-weights``."""
+"""``queryinst-vis convert-checkpoint``, ``weights``, ``transfer-weights``, ``average-weights``."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from queryinst_vis.cli.arguments import CONFIG_HELP, Commands, OutputFile, add_c
 
 
 def add(commands: Commands) -> None:
-    """Add the three commands."""
+    """Add the commands."""
     _add_convert_checkpoint(commands)
     _add_weights(commands)
     _add_transfer_weights(commands)
+    _add_average_weights(commands)
 
 
 def _add_convert_checkpoint(commands: Commands) -> None:
@@ -104,11 +105,35 @@ def _add_transfer_weights(commands: Commands) -> None:
     )
 
 
+def _add_average_weights(commands: Commands) -> None:
+    parser = add_command(
+        commands,
+        "average-weights",
+        _run_average,
+        "Average the weights of several training runs of one model.",
+        "The mean of a model and of its fine-tuned successor is often better on both kinds of\n"
+        "data (model soups). Parts that some files lack, such as a track head, are averaged over\n"
+        "the others. The config is that of the last file.",
+        "queryinst-vis average-weights work/people_image/final.safetensors "
+        "work/people_pairs/final.safetensors work/people.safetensors",
+    )
+    parser.add_argument(
+        "sources", nargs="+", metavar="SRC", help="two or more files, or names of weights"
+    )
+    parser.add_argument("target", type=OutputFile, metavar="DST", help=".safetensors file to write")
+
+
 def _run_convert_checkpoint(arguments: argparse.Namespace) -> None:
     from queryinst_vis.checkpoints.convert import convert_checkpoint
 
     report = partial(print, file=sys.stderr)
     print(convert_checkpoint(arguments.source, arguments.target, report))
+
+
+def _run_average(arguments: argparse.Namespace) -> None:
+    from queryinst_vis.checkpoints.average import average_weights
+
+    print(average_weights(arguments.sources, arguments.target))
 
 
 def _run_weights(arguments: argparse.Namespace) -> None:

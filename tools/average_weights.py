@@ -1,0 +1,6 @@
+"""``queryinst-vis average-weights``, from a clone without installation."""
+
+from _run import run
+
+if __name__ == "__main__":
+    run(__file__)
