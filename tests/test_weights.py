@@ -40,7 +40,7 @@ def test_shipped_weights_are_half_precision_inference_weights(name):
     assert kinds <= {"F16", "I64"} and len(heads) == 1
 
 
-@pytest.mark.parametrize(("name", "queries"), [("people", 30), ("shapes", 10)])
+@pytest.mark.parametrize(("name", "queries"), [("people", 50), ("shapes", 10)])
 def test_shipped_weights_carry_model_and_classes(name, queries):
     model, config = queryinst_vis.load_model(name, "cpu")
     assert len(model.queries) == queries == config.model.num_queries
