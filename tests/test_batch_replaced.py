@@ -63,7 +63,7 @@ def test_compacted_results_are_replaced_like_others(clips, run):
 def test_the_next_run_removes_what_a_killed_run_has_replaced(clips, run, monkeypatch):
     track_with(0.01, clips, run)
     with monkeypatch.context() as killed:  # after its workers have written, before it removes
-        killed.setattr(run_module, "_finalize", lambda *_: None)
+        killed.setattr(run_module, "finish_video", lambda *_: None)
         killed.setattr(run_module, "remove_outdated", lambda *_: None)
         track_with(0.02, clips, run)
     assert thresholds(run) == [0.01, 0.01, 0.02, 0.02]

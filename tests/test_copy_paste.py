@@ -344,7 +344,7 @@ def test_nothing_is_pasted_from_the_same_image_or_video(videos, images):
 def test_donors_come_from_the_epoch_of_their_sample(videos, images, monkeypatch):
     """A set with a small weight contributes other items in every epoch."""
     samples, drawn = TrainingSamples(mixed(videos, images)), []
-    length, draw = samples._order.epoch_length, SampleOrder.__getitem__
+    length, draw = samples.epoch_length, SampleOrder.__getitem__
     monkeypatch.setattr(
         SampleOrder, "__getitem__", lambda self, n: drawn.append(n) or draw(self, n)
     )

@@ -2,6 +2,7 @@
 
 import random
 import sqlite3
+from functools import partial
 
 import numpy as np
 import pytest
@@ -103,9 +104,15 @@ def test_no_file_is_left_open():
         len(tracks)
 
 
-def test_a_full_disk_while_reading_is_an_input_error():
+def test_a_full_disk_while_reading_is_an_input_error(monkeypatch):
+    class FullDisk(sqlite3.Connection):
+        def execute(self, statement, *values):
+            if statement.startswith("SELECT"):  # sorting writes temporary files
+                raise sqlite3.OperationalError("database or disk is full")
+            return super().execute(statement, *values)
+
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=FullDisk))
     with TrackStore() as tracks:
         tracks.add(**frame_of([1], 0))
-        tracks._database.execute("DROP TABLE observations")  # any error of the database
         with pytest.raises(InputError, match=r"cannot read the tracks from a temporary file"):
             list(tracks.frames())

@@ -195,7 +195,7 @@ def execute(plan: RunPlan, run: RunOptions, engine: Engine) -> RunSummary:
                     summary.add(outcome)
                     if outcome.is_last:
                         key = keys[outcome.video.whole]
-                        _finalize(plan.store, key, outcome, attempts, done, failed)
+                        finish_video(plan.store, key, outcome, attempts, done, failed)
                     percent = int(100 * summary.workload.done)
                     bar.advance(percent - progress, summary.progress())
                     progress = percent
@@ -229,7 +229,7 @@ def _events(
         yield from engine(Dispatcher(left, run.attempts, earlier_attempts))
 
 
-def _finalize(
+def finish_video(
     store: Store, key: str, outcome: Outcome, attempts: int, done: set[str], failed: set[str]
 ) -> None:
     """Write a failure; after a success delete superseded failures and results.
