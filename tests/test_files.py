@@ -282,6 +282,20 @@ def test_without_a_home_folder_the_cache_must_be_configured(
         cache_folder()
 
 
+def test_an_error_in_a_library_that_handles_ctrl_c_is_an_interruption(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_: list[str]) -> None:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise AttributeError("half-built")
+
+    monkeypatch.setattr("queryinst_vis.cli.parse_arguments", interrupted)
+    assert main(["weights"]) == 130
+    assert capsys.readouterr().err == "queryinst-vis: error: interrupted\n"
+
+
 def test_sigterm_ends_a_command_with_its_own_status(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

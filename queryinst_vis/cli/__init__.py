@@ -119,8 +119,18 @@ def _run(words: list[str]) -> int:
             return _fail(f"{os.fsdecode(error.filename)}: {error.strerror}", 2, debug)
         return _fail_unexpectedly(error, debug)
     except Exception as error:
+        if _is_of_interrupt(error):
+            return _fail("interrupted", 130, debug)
         return _fail_unexpectedly(error, debug)
     return 0
+
+
+def _is_of_interrupt(error: BaseException) -> bool:
+    """Whether an error occurred while a library handled Ctrl-C."""
+    context = error.__context__
+    return context is not None and (
+        isinstance(context, KeyboardInterrupt) or _is_of_interrupt(context)
+    )
 
 
 @contextmanager
