@@ -282,18 +282,29 @@ def test_without_a_home_folder_the_cache_must_be_configured(
         cache_folder()
 
 
-def test_an_error_in_a_library_that_handles_ctrl_c_is_an_interruption(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("interrupt", "status", "message"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (Terminated(signal.SIGTERM), 143, "stopped by SIGTERM"),
+    ],
+)
+def test_an_error_in_a_library_that_handles_an_interrupt_is_an_interruption(
+    interrupt: KeyboardInterrupt,
+    status: int,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def interrupted(_: list[str]) -> None:
         try:
-            raise KeyboardInterrupt
+            raise interrupt
         finally:
             raise AttributeError("half-built")
 
     monkeypatch.setattr("queryinst_vis.cli.parse_arguments", interrupted)
-    assert main(["weights"]) == 130
-    assert capsys.readouterr().err == "queryinst-vis: error: interrupted\n"
+    assert main(["weights"]) == status
+    assert capsys.readouterr().err == f"queryinst-vis: error: {message}\n"
 
 
 def test_sigterm_ends_a_command_with_its_own_status(

@@ -299,16 +299,21 @@ def test_ctrl_c_works_while_ffmpeg_waits_for_the_first_byte(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_several_live_sources_are_tracked_concurrently(tmp_path, monkeypatch):
+def two_cameras(folder, monkeypatch, *names):
+    """Files played as cameras, and a tracker with a network for them."""
     torch.manual_seed(0)
     config = tiny_config()
     tracker = VideoTracker(Detector(build_model(config), config))
     monkeypatch.setattr(live, "load_tracker", lambda *_: tracker)
-    for name in ("left", "right"):
-        with VideoWriter(tmp_path / f"{name}.mp4", FPS) as writer:
+    for name in names:
+        with VideoWriter(folder / f"{name}.mp4", FPS) as writer:
             for index in range(FRAMES):
                 writer.write(draw_frame(index))
-    cameras = [str(tmp_path / "left.mp4"), str(tmp_path / "right.mp4")]
+    return [str(folder / f"{name}.mp4") for name in names]
+
+
+def test_several_live_sources_are_tracked_concurrently(tmp_path, monkeypatch):
+    cameras = two_cameras(tmp_path, monkeypatch, "left", "right")
     out = tmp_path / "out"
     words = ["track", *cameras, "--live", "--max-frames", "3", "--save", "jsonl"]
     assert cli.main([*words, "--out", str(out)]) == 0
@@ -321,14 +326,7 @@ def test_several_live_sources_are_tracked_concurrently(tmp_path, monkeypatch):
 
 
 def test_a_live_source_that_fails_does_not_end_the_others(tmp_path, monkeypatch, capsys):
-    torch.manual_seed(0)
-    config = tiny_config()
-    tracker = VideoTracker(Detector(build_model(config), config))
-    monkeypatch.setattr(live, "load_tracker", lambda *_: tracker)
-    for name in ("good", "bad"):
-        with VideoWriter(tmp_path / f"{name}.mp4", FPS) as writer:
-            for index in range(FRAMES):
-                writer.write(draw_frame(index))
+    cameras = two_cameras(tmp_path, monkeypatch, "bad", "good")
     whole = LiveReader.__iter__
 
     def fail_if_bad(reader):
@@ -337,7 +335,7 @@ def test_a_live_source_that_fails_does_not_end_the_others(tmp_path, monkeypatch,
         yield from whole(reader)
 
     monkeypatch.setattr(LiveReader, "__iter__", fail_if_bad)
-    cameras, out = [str(tmp_path / f"{name}.mp4") for name in ("bad", "good")], tmp_path / "out"
+    out = tmp_path / "out"
     assert cli.main(["track", *cameras, "--live", "--save", "jsonl", "--out", str(out)]) == 2
     errors = capsys.readouterr().err
     assert "warning: live source bad: no decodable frame was received; the other" in errors

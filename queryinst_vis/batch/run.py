@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import queryinst_vis
 from queryinst_vis.batch.compaction import finish_compaction, outdated_keys, remove_outdated
@@ -18,6 +17,7 @@ from queryinst_vis.batch.summary import RunSummary, Workload
 from queryinst_vis.batch.tables import (
     FAILURE_COLUMNS,
     done_keys,
+    failed_keys,
     failure_row,
     file_of,
     id_of_key,
@@ -94,7 +94,7 @@ def plan_run(
     done -= outdated_keys(store, done)
     remove_stale_segments(store, done)
     _check_settings(videos, keys, done, store, overwrite)
-    failed = {Path(name).stem for name in store.list("failures")}
+    failed = failed_keys(store)
     skipped = set() if retry_failed else failed - done
     left = [key for key in keys if key not in done | skipped]
     left.sort(key=lambda key: key in unfinished.interrupted)
@@ -179,7 +179,7 @@ def execute(plan: RunPlan, run: RunOptions, engine: Engine) -> RunSummary:
     earlier = {video: counts[key] for video, key in keys.items() if counts.get(key)}
     remove_outdated(plan.store)
     done = done_keys(plan.store)
-    failed = {Path(name).stem for name in plan.store.list("failures")}
+    failed = failed_keys(plan.store)
     remove_stale_segments(plan.store, done, set(plan.todo))
     pending = Pending(attempts=earlier)
     status = _StatusWriter(plan, summary, keys)

@@ -216,6 +216,11 @@ def done_keys(store: Store) -> set[str]:
     return keys
 
 
+def failed_keys(store: Store) -> set[str]:
+    """Keys of the videos that have failed."""
+    return {Path(name).stem for name in store.list("failures")}
+
+
 def is_compacted(name: str) -> bool:
     """Whether a file of a table contains the rows of several videos."""
     return Path(name).name.startswith("part-")

@@ -110,27 +110,31 @@ def _run(words: list[str]) -> int:
             sys.stdout.flush()
     except InputError as error:
         return _fail(str(error), 2, debug)
-    except Terminated as error:
-        return _fail(f"stopped by {error}", 128 + error.number, debug)
-    except KeyboardInterrupt:
-        return _fail("interrupted", 130, debug)
+    except KeyboardInterrupt as error:
+        return _fail_by(error, debug)
     except OSError as error:
         if error.errno in _ENVIRONMENT_ERRORS and error.filename is not None:
             return _fail(f"{os.fsdecode(error.filename)}: {error.strerror}", 2, debug)
         return _fail_unexpectedly(error, debug)
     except Exception as error:
-        if _is_of_interrupt(error):
-            return _fail("interrupted", 130, debug)
+        if interrupt := _interrupt_behind(error):
+            return _fail_by(interrupt, debug)
         return _fail_unexpectedly(error, debug)
     return 0
 
 
-def _is_of_interrupt(error: BaseException) -> bool:
-    """Whether an error occurred while a library handled Ctrl-C."""
+def _interrupt_behind(error: BaseException) -> KeyboardInterrupt | None:
+    """The interrupt that a library was handling when an error occurred."""
     context = error.__context__
-    return context is not None and (
-        isinstance(context, KeyboardInterrupt) or _is_of_interrupt(context)
-    )
+    if context is None or isinstance(context, KeyboardInterrupt):
+        return context
+    return _interrupt_behind(context)
+
+
+def _fail_by(interrupt: KeyboardInterrupt, debug: bool) -> int:
+    if isinstance(interrupt, Terminated):
+        return _fail(f"stopped by {interrupt}", 128 + interrupt.number, debug)
+    return _fail("interrupted", 130, debug)
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from queryinst_vis.utils.files import files_together, write_json_atomically
 SMALL_SET = 500  # images or videos; below this, a larger fraction is held out
 MAX_BATCH_SIZE = 4  # to fit into the memory of a small GPU
 EVALUATIONS = 20
-_IN_STEPS = ("train.max_steps=", "train.lr_steps=", "train.eval_every=", "train.warmup_steps=")
+_IN_STEPS = {"train.max_steps", "train.lr_steps", "train.eval_every", "train.warmup_steps"}
 PATIENCE = 6
 
 
@@ -128,13 +128,11 @@ def finetune_config(
     # in epochs, since batch size and number of processes may be overridden
     epochs = max(epochs_for(samples), math.ceil(EVALUATIONS * recipe.batch_size / samples))
     given = apply_overrides(replace(config, train=recipe), list(overrides)).train
+    overridden = {override.partition("=")[0] for override in overrides}
     steps = math.ceil(epochs * samples / (given.batch_size * given.accumulate))
-    if any(each.startswith(_IN_STEPS) for each in overrides):
-        if any(each.startswith("train.max_steps=") for each in overrides):
-            steps = given.max_steps
-        recipe = _plan(replace(recipe, epochs=None), steps)
-    else:
-        recipe = _plan(replace(recipe, epochs=epochs), steps)
+    if "train.max_steps" in overridden:
+        steps = given.max_steps
+    recipe = _plan(replace(recipe, epochs=None if overridden & _IN_STEPS else epochs), steps)
     return apply_overrides(replace(config, train=recipe), list(overrides))
 
 

@@ -69,15 +69,14 @@ def sequences_of(annotation_set: AnnotationSet) -> dict[int, str]:
     one video.
     """
     names = {identity: video.name for identity, video in annotation_set.videos.items()}
-    if annotation_set.kind == "image":
-        videos = {
-            image["id"]: f"video {image['video_id']}"
-            for image in annotation_set.content["images"]
-            if image.get("video_id") is not None
-        }
-        if len({**names, **videos}.keys() - videos.keys()) or len(set(videos.values())) > 1:
-            return {**names, **videos}
-    return names
+    if annotation_set.kind == "video":
+        return names
+    sequences = names | {
+        image["id"]: f"video {image['video_id']}"
+        for image in annotation_set.content["images"]
+        if image.get("video_id") is not None
+    }
+    return sequences if len(set(sequences.values())) > 1 else names
 
 
 def _classes_of(annotation_set: AnnotationSet, identity: int) -> set[str]:
