@@ -243,5 +243,5 @@ def clip(request, tmp_path_factory):
     write_moving(path, **options)
     if "fragmented" in request.param:
         fragments = path.with_name("fragments.mp4")
-        path = copy_stream(path, fragments, "-movflags", "frag_keyframe+empty_moov")
+        path = copy_stream(path, fragments, movflags="frag_keyframe+empty_moov")
     return path

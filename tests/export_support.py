@@ -11,7 +11,7 @@ import torch
 from queryinst_vis.config import Config
 from queryinst_vis.models.build import build_model
 from queryinst_vis.models.queryinst import QueryInst
-from tests.closeness import assert_equal_to_rounding
+from tests.closeness import assert_equal_detections
 from tests.tiny import draw_frame, tiny_config
 
 SIDE = 512  # of the square network input: large enough for boxes of every level
@@ -80,11 +80,7 @@ def outputs_of_pytorch(model: QueryInst) -> dict[str, torch.Tensor]:
 
 
 def assert_same_detections(found, expected):
-    """Equal labels; everything else within the tolerances of the network outputs."""
-    assert len(found) == len(expected)
+    """Detections of every frame, within the tolerances of the network outputs."""
     for ours, theirs in zip(found, expected, strict=True):
-        assert len(ours) == len(theirs) > 0
-        assert ours.labels.tolist() == theirs.labels.tolist()
-        assert (ours.image_size, ours.mask_threshold) == (theirs.image_size, theirs.mask_threshold)
-        for name in ("scores", "boxes", "mask_logits", "embeddings"):
-            assert_equal_to_rounding(getattr(ours, name), getattr(theirs, name), SHARE)
+        assert len(ours) > 0
+        assert_equal_detections(ours, theirs, SHARE)

@@ -1,7 +1,5 @@
 """Videos of which every frame depends on those before, in many codecs and containers."""
 
-import subprocess
-
 import av
 import numpy as np
 
@@ -65,8 +63,24 @@ def available(codec):
     return True
 
 
-def copy_stream(source, target, *options):
-    """Copy the stream of a video with ffmpeg, without encoding it again."""
-    command = ["ffmpeg", "-v", "error", "-y", "-i", source, "-c", "copy", *options, target]
-    subprocess.run([*map(str, command)], check=True)
+def copy_stream(source, target, start=None, retime=None, **options):
+    """Copy the video stream without encoding it again, like ``ffmpeg -ss start -c copy``.
+
+    Before ``start`` (seconds), an mp4 hides the frames since the last key frame. ``retime(n, t)``
+    gives the time stamp of packet ``n`` (in ticks) instead of ``t``; ``options`` are the muxer's.
+    """
+    with av.open(str(source)) as read, av.open(str(target), "w", options=options) as written:
+        stream = read.streams.video[0]
+        copy = written.add_stream_from_template(stream)
+        shift = 0
+        if start is not None:
+            shift = round(start / stream.time_base) + (stream.start_time or 0)
+            read.seek(shift, stream=stream)
+        for number, packet in enumerate(p for p in read.demux(stream) if p.size):
+            for name in ("pts", "dts"):
+                time = getattr(packet, name)
+                if time is not None:
+                    setattr(packet, name, retime(number, time) if retime else time - shift)
+            packet.stream = copy
+            written.mux(packet)
     return target

@@ -3,8 +3,7 @@
 import torch
 from torch import nn
 
-from queryinst_vis.models.build import build_model
-from tests.tiny import tiny_config
+from tests.tiny import distinct_model, tiny_config
 
 
 def batch_norms(model):
@@ -19,7 +18,7 @@ def build(name="resnet18", **mask):
     config.model.track.enabled = True
     for key, value in mask.items():
         setattr(config.model.mask, key, value)
-    model = build_model(config).eval()
+    model = distinct_model(config)
     for norm in batch_norms(model):
         norm.running_mean.normal_(std=0.2)
         norm.running_var.uniform_(0.5, 1.5)

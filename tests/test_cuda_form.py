@@ -18,15 +18,14 @@ from queryinst_vis.inference.static_runner import StaticRunner
 from queryinst_vis.inference.tracker import VideoTracker
 from queryinst_vis.masks import encode_rle
 from queryinst_vis.masks.paste import paste_masks
-from queryinst_vis.models.build import build_model
 from queryinst_vis.models.cuda.detect import StaticDetector, StaticSettings
 from queryinst_vis.models.cuda.frames import to_network_input
 from queryinst_vis.models.cuda.inference_form import to_cuda_form
 from queryinst_vis.models.cuda.masks import find_run_boundaries, paste
 from queryinst_vis.models.postprocess import detect
-from tests.closeness import assert_equal_to_rounding
+from tests.closeness import PIXELS, ROI_LOGITS, assert_equal_to_rounding
 from tests.norm_support import build
-from tests.tiny import HEIGHT, WIDTH, draw_frame, tiny_config
+from tests.tiny import HEIGHT, WIDTH, distinct_model, draw_frame, tiny_config
 
 SIZE = (96, 128)
 SENDING = {"tensor", "as_tensor", "new_tensor", "from_numpy", "tolist", "item", "numpy"}
@@ -87,8 +86,8 @@ def test_the_cuda_form_gives_the_outputs_of_the_plain_model(backbone, mask, embe
     for index, plain in enumerate(expected):
         assert torch.equal(found.labels[index].long(), plain.labels)
         assert_equal_to_rounding(found.scores[index], plain.scores, least=1e-5)
-        assert_equal_to_rounding(found.boxes[index], plain.boxes, least=1e-2)  # pixels
-        assert_equal_to_rounding(found.mask_logits[index], plain.mask_logits, least=1e-3)
+        assert_equal_to_rounding(found.boxes[index], plain.boxes, least=PIXELS)
+        assert_equal_to_rounding(found.mask_logits[index], plain.mask_logits, least=ROI_LOGITS)
         if embedding is None:
             assert found.embeddings.shape[2] == 0
         else:
@@ -173,7 +172,7 @@ def static_model(**inference):
     config.model.track.enabled = True
     config.inference = InferenceConfig(**{"score_threshold": 0.0, **inference})
     torch.manual_seed(3)
-    return build_model(config).eval(), config
+    return distinct_model(config), config
 
 
 @pytest.mark.parametrize(
@@ -193,7 +192,7 @@ def test_a_detector_in_cuda_form_gives_the_same_detections(inference):
     found = Detector(to_cuda_form(model), config).detect_frames(frames)
     for ours, plain in zip(found, expected, strict=True):
         assert torch.equal(ours.labels, plain.labels)
-        assert_equal_to_rounding(ours.boxes, plain.boxes, least=1e-2)
+        assert_equal_to_rounding(ours.boxes, plain.boxes, least=PIXELS)
         assert_equal_to_rounding(ours.embeddings, plain.embeddings)
         assert ours.image_size == plain.image_size == (HEIGHT, WIDTH)
         differing = (ours.masks() != plain.masks()).sum(dim=(1, 2))
@@ -217,7 +216,7 @@ def test_a_batch_of_several_frame_sizes_uses_the_plain_model():
     found = Detector(to_cuda_form(model), config).detect_frames(frames)
     for ours, plain in zip(found, expected, strict=True):
         assert ours.image_size == plain.image_size
-        assert_equal_to_rounding(ours.boxes, plain.boxes, least=1e-2)
+        assert_equal_to_rounding(ours.boxes, plain.boxes, least=PIXELS)
 
 
 def test_results_are_not_overwritten_by_the_next_frames():

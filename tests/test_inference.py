@@ -14,14 +14,14 @@ from queryinst_vis.inference import detector
 from queryinst_vis.inference.detector import Detector
 from queryinst_vis.inference.tracker import VideoTracker
 from queryinst_vis.masks import decode_rle
-from queryinst_vis.models.build import build_model
 from queryinst_vis.training import evaluate as evaluation
 from queryinst_vis.utils.files import write_json_atomically
 from queryinst_vis.video.writer import VideoWriter
-from tests.closeness import ROI_LOGITS, assert_equal_to_rounding
+from tests.closeness import assert_equal_detections, assert_equal_to_rounding
 from tests.tiny import (
     HEIGHT,
     WIDTH,
+    distinct_model,
     draw_frame,
     oracle_detect,
     rectangles,
@@ -36,7 +36,7 @@ WRITERS = {"image": write_images, "video": write_videos}
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    return build_model(tiny_config()).eval()
+    return distinct_model(tiny_config())
 
 
 @pytest.fixture
@@ -208,9 +208,7 @@ def test_batched_frames_give_the_same_tracks(model, batch):
     assert min(map(len, alone)) > 0
     for given, (frame, found), expected in zip(frames, together, alone, strict=True):
         assert frame is given
-        assert found.track_ids.tolist() == expected.track_ids.tolist()
-        assert_equal_to_rounding(found.boxes, expected.boxes)
-        assert_equal_to_rounding(found.mask_logits, expected.mask_logits, least=ROI_LOGITS)
+        assert_equal_detections(found, expected)
 
 
 def test_a_batch_of_no_frames_is_refused(model):

@@ -11,6 +11,7 @@ from queryinst_vis.models.cpu.forms import Forms
 from queryinst_vis.models.cpu.inference_form import to_inference_form
 from queryinst_vis.models.cpu.roi_align import CpuRoIExtractor
 from queryinst_vis.models.postprocess import detect
+from tests.closeness import assert_equal_detections
 from tests.norm_support import batch_norms, build
 
 SIZES = [(96, 128), (90, 100)]
@@ -35,11 +36,7 @@ def test_the_inference_form_gives_the_same_outputs(backbone, mask):
     before = answers(model, images)
     after = answers(to_inference_form(model), images)
     for ours, theirs in zip(after, before, strict=True):
-        assert torch.equal(ours.labels, theirs.labels)
-        assert_close(ours.boxes, theirs.boxes, rtol=1e-4, atol=1e-3)  # pixels
-        assert_close(ours.scores, theirs.scores, rtol=1e-4, atol=1e-5)
-        assert_close(ours.mask_logits, theirs.mask_logits, rtol=1e-3, atol=1e-3)
-        assert_close(ours.embeddings, theirs.embeddings, rtol=1e-3, atol=1e-4)
+        assert_equal_detections(ours, theirs)
 
 
 @pytest.mark.parametrize("backbone", ["resnet18", "tf_efficientnet_lite0"])
@@ -69,7 +66,7 @@ def test_a_convolution_with_two_consumers_keeps_its_norm():
     before = answers(model, images)
     after = answers(to_inference_form(model), images)
     assert batch_norms(model) == [model.backbone.body.norm]
-    assert_close(after[0].boxes, before[0].boxes, rtol=1e-4, atol=1e-3)
+    assert_equal_detections(after[0], before[0])
 
 
 def test_nothing_needs_gradients_and_training_heads_are_gone():

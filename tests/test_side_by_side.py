@@ -14,12 +14,12 @@ from queryinst_vis.inference.outputs import writing
 from queryinst_vis.inference.side_by_side import Lane, SideBySide
 from queryinst_vis.inference.track import track_videos
 from queryinst_vis.inference.tracker import VideoTracker
-from queryinst_vis.models.build import build_model
 from queryinst_vis.utils.prefetch import Polled
 from queryinst_vis.video import VideoWriter
 from queryinst_vis.video.frames import Frame
 from queryinst_vis.video.source import open_source
-from tests.tiny import HEIGHT, WIDTH, draw_frame, tiny_config
+from tests.closeness import assert_equal_detections
+from tests.tiny import HEIGHT, WIDTH, distinct_model, draw_frame, tiny_config
 
 BATCH = 4
 
@@ -28,7 +28,7 @@ BATCH = 4
 def detector():
     torch.manual_seed(0)
     config = tiny_config()
-    return Detector(build_model(config), config)
+    return Detector(distinct_model(config), config)
 
 
 class CountingDetector:
@@ -53,32 +53,6 @@ def frames_of(video, count, size=(HEIGHT, WIDTH)):
         yield Frame(number, number / 10, image, is_damaged=number == 2)
 
 
-TOLERANCES = {
-    "boxes": 0.01,  # pixels, of up to 96
-    "scores": 1e-5,  # they are near 0.01
-    "labels": 0,
-    "mask_logits": 1e-3,
-    "embeddings": 1e-3,
-    "track_ids": 0,
-}
-"""How far results may differ between places in a batch, where the ends of vectorised loops round
-differently."""
-OF_RESULTS = ("boxes", "scores", "labels", "mask_logits", "track_ids")
-
-
-def values(result):
-    found = result.detections
-    return result.index, {name: getattr(found, name).tolist() for name in OF_RESULTS}
-
-
-def assert_alike(found, expected):
-    """The values of two detections by name, each within its own tolerance."""
-    for name, value in expected.items():
-        np.testing.assert_allclose(
-            np.array(found[name]), np.array(value), rtol=0, atol=TOLERANCES[name], err_msg=name
-        )
-
-
 def follow(detector, lengths, streams, batch=BATCH, order=None):
     """The results of every video, by its number."""
     lanes, found = {}, {}
@@ -94,7 +68,7 @@ def follow(detector, lengths, streams, batch=BATCH, order=None):
 
     for lane, result in SideBySide(next_lane, streams, batch):
         if result is not None:
-            found[lanes[lane]].append(values(result))
+            found[lanes[lane]].append(result)
     return found
 
 
@@ -107,31 +81,32 @@ def test_detections_do_not_depend_on_the_rest_of_the_batch(detector, batch):
         for place in range(batch)
     ]
     assert len(found[0]) == 5
-    names = ("boxes", "scores", "labels", "mask_logits", "embeddings")
-    expected, *others = [{name: getattr(each, name) for name in names} for each in found]
-    for other in others:
-        assert_alike(other, expected)
+    for other in found[1:]:
+        assert_equal_detections(other, found[0])
+
+
+def assert_same_results(found, expected):
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.index == theirs.index
+        assert_equal_detections(ours.detections, theirs.detections)
 
 
 def test_results_are_the_same_for_any_number_of_streams_and_any_order(detector):
-    lengths = [7, 3, 10, 1, 5]
+    lengths, order = [7, 3, 10, 1, 5], [4, 2, 0, 3, 1]
     alone = follow(detector, lengths, 1, batch=1)
     assert [len(results) for results in alone.values()] == lengths
-    assert follow(detector, lengths, 2, batch=1) == alone
-    assert follow(detector, lengths, 3, batch=1, order=[4, 2, 0, 3, 1]) == alone
-    shared = follow(detector, lengths, 4, batch=4, order=[4, 2, 0, 3, 1])
-    for video, results in alone.items():
-        for (index, expected), (other_index, found) in zip(results, shared[video], strict=True):
-            assert index == other_index
-            assert_alike(found, expected)
+    for others in (
+        follow(detector, lengths, 2, batch=1),
+        follow(detector, lengths, 3, batch=1, order=order),
+        follow(detector, lengths, 4, batch=4, order=order),
+    ):
+        for video, results in alone.items():
+            assert_same_results(others[video], results)
 
 
 def test_results_equal_those_of_a_video_on_its_own(detector):
-    expected = list(VideoTracker(detector).follow_video(frames_of(1, 8), 1))
-    found = follow(detector, [8, 8, 8], 3)[1]
-    for result, (index, others) in zip(expected, found, strict=True):
-        assert result.index == index
-        assert_alike(others, values(result)[1])
+    expected = VideoTracker(detector).follow_video(frames_of(1, 8), 1)
+    assert_same_results(follow(detector, [8, 8, 8], 3)[1], expected)
 
 
 def test_only_frames_of_one_size_share_a_batch(detector):

@@ -9,6 +9,7 @@ import pytest
 from queryinst_vis.errors import InputWarning
 from queryinst_vis.video import VideoReader
 from tests.clips import index_of, write_with_pyav
+from tests.moving_clips import copy_stream
 
 SIDE = 64
 FRAMES = 12
@@ -99,17 +100,6 @@ def write(path, kind, lost=()):
     return path
 
 
-def remuxed(source, target):
-    """What ``ffmpeg -i source -c copy target`` writes."""
-    with av.open(str(source)) as read, av.open(str(target), "w") as written:
-        stream = written.add_stream_from_template(read.streams.video[0])
-        for packet in read.demux(video=0):
-            if packet.size:
-                packet.stream = stream
-                written.mux(packet)
-    return target
-
-
 def brightness(frames):
     """Picture numbers, decoded from their grey values."""
     return [round((frame.image[8:56, 8:56].mean() * 219 / 255 + 16 - 30) / 8) for frame in frames]
@@ -133,7 +123,7 @@ def test_two_fields_are_one_frame_in_a_broadcast(tmp_path, kind, recwarn):
 @pytest.mark.parametrize("kind", ["fields", "mixed"])
 def test_two_fields_are_one_frame_in_a_copy(tmp_path, kind, name, recwarn):
     broadcast = write(tmp_path / "clip.ts", kind)
-    assert_all_there(VideoReader(remuxed(broadcast, tmp_path / name)), recwarn)
+    assert_all_there(VideoReader(copy_stream(broadcast, tmp_path / name)), recwarn)
 
 
 @pytest.mark.parametrize("lost", [8, 9], ids=["first", "second"])

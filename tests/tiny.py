@@ -7,6 +7,7 @@ rectangles are exact, so an oracle that reads them from the pixels must score an
 import cv2
 import numpy as np
 import torch
+from torch import nn
 
 from queryinst_vis.config import (
     BackboneConfig,
@@ -21,6 +22,8 @@ from queryinst_vis.config import (
     TrainConfig,
 )
 from queryinst_vis.masks import encode_rle
+from queryinst_vis.models.build import build_model
+from queryinst_vis.models.queryinst import QueryInst
 from queryinst_vis.structures import Detections
 from queryinst_vis.utils.files import write_json_atomically
 
@@ -133,6 +136,21 @@ def tiny_config(train=None, val=None, track=True):
             max_steps=4, batch_size=2, lr=1e-3, warmup_steps=2, lr_steps=[3], log_every=1
         ),
     )
+
+
+def distinct_model(config: Config) -> QueryInst:
+    """Random weights whose detections, in contrast to those of a new model, differ clearly.
+
+    A new model scores 0.01 everywhere, and its embeddings are nearly zero, so that rounding
+    decides about the order of detections and their tracks.
+    """
+    model = build_model(config).eval()
+    for stage in model.stages:
+        nn.init.normal_(stage.class_predictor.weight, std=1.0)
+        nn.init.normal_(stage.box_predictor.weight, std=0.1)
+    for layer in model.track_head.fcs if config.model.track.enabled else []:
+        nn.init.normal_(layer.weight, std=0.1)
+    return model
 
 
 def oracle_detect(model, images, image_sizes, original_sizes, **settings):
