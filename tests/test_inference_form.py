@@ -86,7 +86,7 @@ def test_bf16_weights_work_under_autocast():
     assert model.stages[0].class_predictor.weight.dtype == torch.bfloat16
     for ours, theirs in zip(after, before, strict=True):
         assert ours.scores.dtype == ours.boxes.dtype == torch.float32
-        assert_close(ours.scores.sum(), theirs.scores.sum(), rtol=0.02, atol=0)
+        assert_close(ours.scores.sum(), theirs.scores.sum(), rtol=0.05, atol=0)
 
 
 FORMS = {
