@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from queryinst_vis.config import Config, LossConfig
 from queryinst_vis.losses.criterion import Criterion, dice_loss, mask_targets
@@ -71,6 +72,24 @@ def test_images_without_instances_train_only_the_classification():
     assert losses["s0.cls"] > 1
     assert losses["s0.l1"] == losses["s0.giou"] == losses["s0.dice"] == 0
     assert len(matches[0][0].queries) == 0
+
+
+def test_every_process_runs_the_mask_head_since_synchronised_batch_norm_waits_for_it(tmp_path):
+    picked = []
+
+    def masks(index, picks):
+        picked.append([queries.tolist() for queries in picks])
+        return torch.ones(1, 2, 28, 28)
+
+    dist.init_process_group("gloo", f"file://{tmp_path}/meeting", world_size=1, rank=0)
+    try:
+        losses, _ = Criterion(LossConfig())(
+            [stage(PAIR, [[5.0, 5], [5, 5]])], [target(labels=[])], masks
+        )
+    finally:
+        dist.destroy_process_group()
+    assert picked == [[[0]]]
+    assert losses["s0.dice"] == 0
 
 
 def test_weights_scale_their_losses():

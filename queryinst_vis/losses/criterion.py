@@ -131,8 +131,12 @@ def _mask_loss(
 ) -> Tensor:
     """Summed dice loss of one stage's queries matched to a mask, on the mask of their class."""
     labels = torch.cat([t.labels[m.instances] for m, t in zip(matches, targets, strict=True)])
-    if len(labels) == 0:  # batch norm does not accept an empty batch
-        return stage.mask_q_star.sum() * 0
+    if len(labels) == 0:
+        if not _is_distributed():
+            return stage.mask_q_star.sum() * 0  # batch norm does not accept an empty batch
+        # SyncBN waits for the mask head of every process, so this one runs it on a single RoI
+        placeholder = [match.queries.new_zeros(int(i == 0)) for i, match in enumerate(matches)]
+        return predict_masks(index, placeholder).sum() * 0
     logits = predict_masks(index, [match.queries for match in matches])
     predicted = logits[torch.arange(len(labels), device=labels.device), labels].float()
     size = predicted.shape[-1]
@@ -192,7 +196,11 @@ def _image_scale(target: Target, rows: int) -> Tensor:
 def _mean_over_processes(like: Tensor, counts: list[int]) -> Tensor:
     """Mean counts per process, each at least 1, so that all processes normalise equally."""
     mean = like.new_tensor([float(count) for count in counts])
-    if dist.is_available() and dist.is_initialized():
+    if _is_distributed():
         dist.all_reduce(mean)
         mean /= dist.get_world_size()
     return mean.clamp(min=1)
+
+
+def _is_distributed() -> bool:
+    return dist.is_available() and dist.is_initialized()
