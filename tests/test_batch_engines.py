@@ -5,9 +5,10 @@ import os
 import signal
 
 import pytest
+import torch
 
 from queryinst_vis import cli
-from queryinst_vis.batch.local_engine import run_local
+from queryinst_vis.batch.local_engine import run_local, worker_environment
 from queryinst_vis.batch.options import RunOptions, VideoOptions
 from queryinst_vis.batch.run import execute, plan_run
 from queryinst_vis.batch.segments import Cutting
@@ -114,3 +115,21 @@ def test_the_exit_status_is_1_if_a_video_failed(tmp_path, clips, capfd):
     assert cli.main(["batch", "--status", str(tmp_path / "out")]) == 0
     assert "4 done, 1 failed, 0 left" in capfd.readouterr().out
     assert cli.main(["batch", str(clips), "--weights", "nothing", *out]) == 2
+
+
+@pytest.mark.parametrize(
+    ("visible", "expected"),
+    [(None, ["0", "1", "0"]), ("4,GPU-8f2c", ["4", "GPU-8f2c", "4"]), ("", ["", "", ""])],
+)
+def test_workers_take_turns_on_the_gpus(monkeypatch, visible, expected):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    devices = []
+    for number in range(3):
+        with worker_environment(number, RunOptions("out", device="cuda")):
+            devices.append(os.environ["CUDA_VISIBLE_DEVICES"])
+    assert devices == expected
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") == visible

@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from queryinst_vis.batch.store import file_system_of
+from queryinst_vis.batch.store import Store, file_system_of
+from queryinst_vis.batch.tables import done_keys
 from queryinst_vis.errors import InputError
 from tests.batch_support import find, track_all, use_tiny_model, write_clip
 
@@ -64,6 +65,18 @@ def test_a_manifest_that_lists_itself_is_refused(tmp_path, row):
         find([tmp_path / "list.csv"])
 
 
+@pytest.mark.parametrize("row", ["my clip.mp4", "day 1/a.mp4", "{}/day 1/a.mp4"])
+def test_paths_of_a_remote_manifest_are_relative_to_it(tmp_path, monkeypatch, row):
+    (tmp_path / "day 1").mkdir()
+    for path in ("my clip.mp4", "day 1/a.mp4"):
+        (tmp_path / path).write_bytes(b"content")
+    (tmp_path / "list.csv").write_text(f"path\n{row.format(tmp_path)}\n")
+    monkeypatch.chdir(tmp_path / "day 1")
+    [video] = find([f"{tmp_path.as_uri()}/list.csv"])
+    assert video.name == row.split("/")[-1].removesuffix(".mp4")
+    assert video.size == 7
+
+
 @pytest.mark.parametrize("name", ["my clip.mp4", "é.mp4", "50%25.mp4", "a#b.mp4", "a+b(1).mp4"])
 def test_objects_of_any_name_are_found_and_can_be_opened(tmp_path, name):
     (tmp_path / name).write_bytes(b"content")
@@ -109,3 +122,11 @@ def test_a_file_name_that_is_not_utf8_is_tracked_or_fails_like_any_other(tmp_pat
     assert (summary.done, len(summary.failures)) == (2, 1)
     paths = parquet.read_table(tmp_path / "out" / "videos").column("path").to_pylist()
     assert any(path.endswith("caf\\udce9.mp4") for path in paths)
+
+
+def test_an_empty_result_file_left_by_a_power_failure_is_not_a_finished_video(tmp_path):
+    store = Store(tmp_path)
+    store.put_bytes(b"", "videos/0123.parquet")
+    assert done_keys(store) == set()
+    with pytest.raises(InputError, match=r"videos/0123\.parquet: is damaged"):
+        store.open_parquet("videos/0123.parquet")

@@ -225,6 +225,14 @@ def test_the_merge_command(tmp_path, capsys):
     assert len(open_set(out).videos) == 2
 
 
+def test_the_merge_command_does_not_take_its_last_set_for_the_output(tmp_path, capsys):
+    paths = [write_json(video_content(), tmp_path / f"{name}.json") for name in "ab"]
+    before = paths[1].read_bytes()
+    assert run_cli("data", "merge", *paths) == 2
+    assert "two or more sets, and then the file to write" in capsys.readouterr().err
+    assert paths[1].read_bytes() == before
+
+
 def test_errors_in_a_file_point_to_data_validate(tmp_path, capsys):
     content = video_content()
     content["annotations"][0]["video_id"] = 99

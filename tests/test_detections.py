@@ -76,6 +76,16 @@ def test_indexed_detections_keep_their_masks(index):
     assert given[index].rles() == fresh
 
 
+def test_single_detections_are_detections():
+    detections = found()
+    for number, one in enumerate(detections):
+        assert len(one) == 1 and torch.equal(one.boxes, detections.boxes[number : number + 1])
+    assert number == 5
+    assert torch.equal(detections[-1].boxes, detections[5].boxes)
+    with pytest.raises(IndexError):
+        detections[6]
+
+
 def test_replacing_boxes_or_logits_recomputes_the_masks():
     detections = found()
     detections.masks()

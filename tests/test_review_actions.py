@@ -180,6 +180,24 @@ def test_a_drawn_region_replaces_the_detected_one(session):
     assert session.frame(3).regions[0].origin == "found"
 
 
+def test_a_track_keeps_its_class_without_a_region_of_the_results(session):
+    session.apply(Draw(1, SQUARE, track=2))
+    session.apply(Draw(4, SQUARE, track=2))
+    [new] = session.apply(Split(2, 6)).created
+    session.apply(Delete(2, ((0, 0), (2, 3), (5, 5))))
+    assert frames_of(session, 2) == [1, 4]
+    session.apply(Draw(7, SQUARE, track=new, fill="none"))
+    session.apply(Delete(new, ((6, 6), (8, 11))))
+    assert session.track(2).class_name == session.track(new).class_name == "dog"
+
+
+def test_a_part_of_a_track_that_was_only_drawn_has_its_class(session):
+    session.apply(Draw(3, SQUARE, track=2))
+    session.apply(Delete(2, ((4, 11),)))
+    [new] = session.apply(Split(2, 3)).created
+    assert session.track(new).class_name == "dog"
+
+
 def test_a_new_track_is_drawn_and_interpolated_between_two_frames(session):
     assert session.apply(Draw(2, SQUARE, class_name="dog")).created == (4,)
     assert (
@@ -233,6 +251,16 @@ def test_interpolation_is_updated_when_a_region_is_redrawn(session):
     assert session.frame(5).regions[-1].box == session.frame(2).regions[-1].box
     session.apply(Draw(5, MOVED, track=4))
     assert session.track(4).interpolated == ((3, 5), (6, 8))
+
+
+@pytest.mark.parametrize("fill", ["none", "gaps"])
+def test_filled_gaps_between_detected_regions_remain_when_others_are_redrawn(session, fill):
+    session.apply(Delete(2, ((5, 6),)))
+    session.apply(Fill(2, ((5, 6),)))
+    filled = [session.frame(frame).regions[1].box for frame in (5, 6)]
+    session.apply(Draw(1, SQUARE, track=2, fill=fill))
+    session.apply(Draw(10, MOVED, track=2, fill=fill))
+    assert [session.frame(frame).regions[1].box for frame in (5, 6)] == filled
 
 
 def test_interpolated_regions_remain_when_a_drawn_one_is_deleted(session):

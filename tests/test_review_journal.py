@@ -65,6 +65,24 @@ def test_a_record_is_on_disk_when_apply_returns(folder, monkeypatch):
         assert len(journal_lines(folder)) == 2
 
 
+def test_ctrl_c_while_an_action_is_saved_separates_no_action_from_the_journal(folder, monkeypatch):
+    fsync = os.fsync
+
+    def interrupted(descriptor):
+        fsync(descriptor)
+        signal.raise_signal(signal.SIGINT)
+
+    with ReviewSession.open(folder) as session:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                session.apply(SetName(1, "first"))
+        assert session.track(1).name == "first"
+        session.apply(SetName(2, "second"))
+    with ReviewSession.open(folder) as session:
+        assert [session.track(number).name for number in (1, 2)] == ["first", "second"]
+
+
 def test_repeating_an_action_with_the_same_id_changes_nothing(folder, journal):
     with ReviewSession.open(folder) as session:
         result = session.apply(SetName(3, "Anna"), "record 1")

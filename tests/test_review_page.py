@@ -232,6 +232,37 @@ def test_playback_and_the_list_of_keys(reviewer):
     assert len(keys) == len(set(keys))
 
 
+def test_playback_goes_on_from_a_frame_that_is_sought(reviewer):
+    page = reviewer.page
+    reviewer.at(8)
+    page.evaluate(
+        """async () => {
+            const player = review.player;
+            window.shown = [];
+            player.addEventListener("frame", ({ detail }) => window.shown.push(detail));
+            player.speed = 0.25;
+            await player.seek(0);
+            player.play();
+            await new Promise((resolve) => setTimeout(resolve, 20)); // waits for frame 1
+            await player.seek(5);
+        }"""
+    )
+    reviewer.wait_for_frame(8)
+    assert page.evaluate("window.shown") == [0, 5, 6, 7, 8]
+
+
+def test_a_drawing_is_hidden_and_not_saved_in_other_frames(reviewer):
+    page = reviewer.page
+    reviewer.select(3, 2)
+    page.keyboard.press("e")
+    page.locator("text=Drawing #2 in frame 3").wait_for()
+    page.keyboard.press("ArrowRight")
+    reviewer.wait_for_frame(4)
+    reviewer.press("Enter", "back at frame 3")
+    reviewer.wait_for_frame(3)
+    reviewer.press("Enter", "saved: draw")
+
+
 def test_the_outline_of_a_region_is_edited(reviewer):
     page = reviewer.page
     reviewer.select(3, 2)

@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+import torch
+
 from queryinst_vis.batch.dispatcher import Dispatcher, Event, Outcome
 from queryinst_vis.batch.options import RunOptions, Video
 from queryinst_vis.batch.processes import end_with_parent
@@ -84,7 +86,7 @@ class _Process:
         context = multiprocessing.get_context("spawn")
         self.connection, child = context.Pipe()
         self._process = context.Process(target=_work, args=(run, child), name=f"worker {number}")
-        with _environment(number, run):
+        with worker_environment(number, run):
             self._process.start()
         child.close()
 
@@ -136,15 +138,15 @@ def _ready(processes: list[_Process]) -> list[_Process]:
 
 
 @contextmanager
-def _environment(number: int, run: RunOptions) -> Iterator[None]:
-    """Set the environment variables that a worker's libraries read on import."""
+def worker_environment(number: int, run: RunOptions) -> Iterator[None]:
+    """Set the environment variables that the libraries of worker ``number`` read on import."""
     changes = {"OMP_NUM_THREADS": str(run.threads), "MKL_NUM_THREADS": str(run.threads)}
     if run.device in ("auto", "cuda"):
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        devices = visible.split(",") if visible else []
-        changes["CUDA_VISIBLE_DEVICES"] = (
-            devices[number % len(devices)] if devices else str(number) if visible is None else ""
-        )
+        if visible is None:
+            visible = ",".join(map(str, range(torch.cuda.device_count())))
+        devices = visible.split(",")  # workers take turns if there are more of them
+        changes["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]
     before = {name: os.environ.get(name) for name in changes}
     os.environ.update(changes)
     try:

@@ -250,13 +250,20 @@ def _from_manifest(
         path = given.pop("path", "")
         if not path:
             raise InputError(f"{where}: has no `path`")
-        if "://" not in path and "://" not in source:
-            path = str(Path(source).parent / path)
+        if "://" not in path:
+            path = _beside(source, path)
         own = parse(given, where) if given else options
         try:
             yield from _expand(path, own, parse, manifests)
         except InputError as error:
             raise InputError(f"{where}: {error}") from error
+
+
+def _beside(manifest: str, path: str) -> str:
+    """The address of a path relative to a manifest; absolute paths are local files."""
+    if "://" not in manifest or Path(path).is_absolute():
+        return str(Path(manifest).parent / path)
+    return f"{manifest.rpartition('/')[0]}/{quote(path, _IN_PATHS)}"
 
 
 def _rows(source: str, name: str) -> list[dict[str, Any]]:

@@ -6,12 +6,13 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.track_tables import import_pyarrow
-from queryinst_vis.utils.files import atomic_path
+from queryinst_vis.utils.files import atomic_path, flush_to_disk
 from queryinst_vis.video.http import without_secrets
 
 if TYPE_CHECKING:
@@ -48,9 +49,10 @@ def file_system_of(address: str) -> tuple[FileSystem, str]:
 class Store:
     """A folder of files that are written atomically.
 
-    A local file is written under a temporary name and renamed. An object is written by one
-    request or by a multipart upload, and is invisible until that is complete. All operations are
-    idempotent; those that fail are retried, up to ``ATTEMPTS`` attempts or ``RETRY_TIMEOUT``.
+    A local file is written under a temporary name, flushed to disk and renamed. An object is
+    written by one request or by a multipart upload, and is invisible until that is complete. All
+    operations are idempotent; those that fail are retried, up to ``ATTEMPTS`` attempts or
+    ``RETRY_TIMEOUT``.
 
     Args:
         address: a folder or a URI that ``pyarrow.fs`` supports, such as ``s3://bucket/folder``.
@@ -76,8 +78,7 @@ class Store:
             InputError: it cannot be written.
         """
         if self._folder is not None:
-            with atomic_path(self._folder / name) as temporary:
-                shutil.copyfile(file, temporary)
+            self._write(self._folder / name, partial(shutil.copyfile, file))
             return
 
         def upload() -> None:
@@ -97,8 +98,7 @@ class Store:
             InputError: it cannot be written.
         """
         if self._folder is not None:
-            with atomic_path(self._folder / name) as temporary:
-                temporary.write_bytes(data)
+            self._write(self._folder / name, lambda path: path.write_bytes(data))
             return
 
         def upload() -> None:
@@ -157,14 +157,28 @@ class Store:
         self._retry(remove, name)
 
     def open_parquet(self, name: str) -> Any:
-        """Open a file as ``pyarrow.parquet.ParquetFile``, for reading in batches."""
-        from pyarrow import parquet
+        """Open a file as ``pyarrow.parquet.ParquetFile``, for reading in batches.
 
-        if self._folder is not None:
-            return parquet.ParquetFile(self._folder / name)
-        return self._retry(
-            lambda: parquet.ParquetFile(self._system.open_input_file(self._path(name))), name
-        )
+        Raises:
+            InputError: it is damaged.
+        """
+        from pyarrow import ArrowInvalid, parquet
+
+        try:
+            if self._folder is not None:
+                return parquet.ParquetFile(self._folder / name)
+            return self._retry(
+                lambda: parquet.ParquetFile(self._system.open_input_file(self._path(name))), name
+            )
+        except ArrowInvalid as error:
+            raise InputError(f"{self.name}/{name}: is damaged ({_first_line(error)})") from error
+
+    def _write(self, path: Path, write: Callable[[Path], object]) -> None:
+        """Write a local file; once this returns, it survives a power failure."""
+        with atomic_path(path) as temporary:
+            write(temporary)
+            flush_to_disk(temporary)
+        flush_to_disk(path.parent)
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}" if name else self._root

@@ -206,8 +206,10 @@ def video_row(
 def done_keys(store: Store) -> set[str]:
     """Keys of the completed videos, including those in compacted files."""
     keys = set()
-    for name in store.list("videos"):
+    for name, size in store.list("videos").items():
         stem = Path(name).stem
+        if not size:
+            continue  # left by a power failure
         if is_compacted(name):
             column = store.open_parquet(f"videos/{name}").read(columns=["key"]).column("key")
             keys.update(column.to_pylist())

@@ -44,7 +44,7 @@ def add(commands: Commands) -> None:
         "Weights are loaded once per worker; a worker uses one core or GPU. A run can be killed\n"
         "at any time: the next run with the same options tracks only the missing videos. A video\n"
         "whose decoder crashes, hangs or runs out of memory does not affect the others. Exit\n"
-        "status 1: some videos failed (all others are done).",
+        "status 1: some videos failed in this run (all others are done).",
         "queryinst-vis batch archive/ --out tracks",
         "queryinst-vis batch 'day1/*.mp4' day2/ --out tracks --classes person --streams 2",
         "queryinst-vis batch videos.csv --out s3://bucket/tracks",

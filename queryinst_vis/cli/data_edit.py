@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from queryinst_vis.cli.arguments import Commands, OutputFile, add_command, count, fraction
+from queryinst_vis.errors import InputError
 
 
 def add(tools: Commands) -> None:
@@ -47,6 +48,8 @@ def _run_merge(arguments: argparse.Namespace) -> None:
     from queryinst_vis.data.tools.edit import merge_sets
     from queryinst_vis.formats.annotation_set import open_set
 
+    if len(arguments.sets) < 2:
+        raise InputError("give two or more sets, and then the file to write")
     sets = [open_set(path) for path in arguments.sets]
     _write(merge_sets(sets, arguments.prefixes), arguments.target)
 

@@ -64,7 +64,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Swap:
-    """From ``frame`` on, two tracks exchange their regions, but not names and classes."""
+    """From ``frame`` on, two tracks exchange their regions, but not names and set classes."""
 
     kind: ClassVar = "swap"
     first: int

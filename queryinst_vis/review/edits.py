@@ -38,7 +38,7 @@ from queryinst_vis.review.pieces import (
     without,
 )
 from queryinst_vis.review.polygons import region_of
-from queryinst_vis.review.state import ReviewedTrack, ReviewState, frames_of
+from queryinst_vis.review.state import ReviewedTrack, ReviewState, class_of, frames_of
 
 
 class ConflictError(InputError):
@@ -149,7 +149,9 @@ def _split(index: TrackIndex, state: ReviewState, action: Split) -> Change:
     for part, where in ((before, f"before {frame}"), (after, f"from {frame} on")):
         if not len(frames_of(index, part)):
             raise InputError(f"track {track.track_id} has no region {where}: nothing to split")
-    new = ReviewedTrack(state.next_id, after, track.class_name)
+    new = _keep_class(
+        index, state, ReviewedTrack(state.next_id, after, track.class_name), before=track
+    )
     state = replace(state, next_id=state.next_id + 1)
     return Change(
         _with_tracks(index, state, replace(track, pieces=before), new), created=new.track_id
@@ -266,11 +268,21 @@ def _with_tracks(
     index: TrackIndex, state: ReviewState, *changed: ReviewedTrack, without: int | None = None
 ) -> ReviewState:
     """The state with changed tracks, reduced to their pieces with regions."""
-    settled = (
-        replace(track, pieces=tuple(p for p in track.pieces if len(frames_of(index, (p,)))))
-        for track in changed
-    )
+    settled = []
+    for track in changed:
+        pieces = tuple(piece for piece in track.pieces if len(frames_of(index, (piece,))))
+        before = state.tracks.get(track.track_id, track)
+        settled.append(_keep_class(index, state, replace(track, pieces=pieces), before))
     return state.with_tracks(*settled, without=without)
+
+
+def _keep_class(
+    index: TrackIndex, state: ReviewState, track: ReviewedTrack, before: ReviewedTrack
+) -> ReviewedTrack:
+    """The track with its previous class, if none of its own regions has one."""
+    if track.class_name is not None or any(isinstance(p.source, Stored) for p in track.pieces):
+        return track
+    return replace(track, class_name=class_of(index, state, before))
 
 
 def _two_tracks(state: ReviewState, first: int, second: int) -> tuple[ReviewedTrack, ReviewedTrack]:

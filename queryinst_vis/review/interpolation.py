@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from itertools import pairwise
 
 import numpy as np
@@ -31,8 +31,8 @@ from queryinst_vis.review.state import frames_of
 def draw_region(index: TrackIndex, pieces: Pieces, action: Draw) -> tuple[Pieces, int]:
     """Insert a drawn region into a track.
 
-    Interpolated frames between it and the nearest drawn regions of the track are updated;
-    ``action.fill`` decides about other frames.
+    Frames that were interpolated between drawn regions are updated between it and the nearest drawn
+    regions of the track; ``action.fill`` decides about other frames.
 
     Args:
         index: index of the results.
@@ -45,13 +45,14 @@ def draw_region(index: TrackIndex, pieces: Pieces, action: Draw) -> tuple[Pieces
     frame = action.frame
     drawn = Piece(frame, frame + 1, Drawn(action.polygons))
     keys = [piece for piece in pieces if isinstance(piece.source, Drawn)]
+    key_frames = {frame, *map(_start, keys)}
     before = max((key for key in keys if key.start < frame), key=_start, default=None)
     after = min((key for key in keys if key.start > frame), key=_start, default=None)
     pieces = joined(without(pieces, [(frame, frame + 1)]), (drawn,))
     count = 1
     for first, last in ((before, drawn), (drawn, after)):
         if first is not None and last is not None:
-            filled = _between(index, pieces, first, last, action.fill)
+            filled = _between(index, pieces, first, last, action.fill, key_frames)
             spans = [(piece.start, piece.stop) for piece in filled]
             pieces = joined(without(pieces, spans), filled)
             count += sum(stop - start for start, stop in spans)
@@ -111,18 +112,28 @@ def _start(piece: Piece) -> int:
     return piece.start
 
 
-def _between(index: TrackIndex, pieces: Pieces, first: Piece, last: Piece, fill: Filling) -> Pieces:
-    """The frames to interpolate between two drawn regions, as pieces."""
+def _between(
+    index: TrackIndex,
+    pieces: Pieces,
+    first: Piece,
+    last: Piece,
+    fill: Filling,
+    key_frames: Set[int],
+) -> Pieces:
+    """The frames to interpolate between two drawn regions, as pieces.
+
+    Gaps that were filled between other regions keep these ends.
+    """
     assert isinstance(first.source, Drawn) and isinstance(last.source, Drawn)
     source = Interpolated(first.start, first.source.polygons, last.start, last.source.polygons)
     inside = within(pieces, first.stop, last.start)
     wanted = np.ones(last.start - first.stop, dtype=bool)
     if fill != "all":
         wanted[:] = fill == "gaps"
-        found = tuple(piece for piece in inside if not isinstance(piece.source, Interpolated))
-        wanted[frames_of(index, found) - first.stop] = False
+        wanted[frames_of(index, inside) - first.stop] = False
         for piece in inside:
-            if isinstance(piece.source, Interpolated):
+            old = piece.source
+            if isinstance(old, Interpolated) and {old.first, old.last} <= key_frames:
                 wanted[piece.start - first.stop : piece.stop - first.stop] = True
     frames = np.flatnonzero(wanted) + first.stop
     return tuple(Piece(start, stop, source) for start, stop in spans_of(frames))

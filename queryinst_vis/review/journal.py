@@ -24,6 +24,7 @@ from typing import Any
 
 from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.review.actions import Action, from_json, to_json
+from queryinst_vis.utils.files import flush_to_disk
 
 FORMAT = "queryinst-vis review"
 VERSION = 1
@@ -78,7 +79,7 @@ class Journal:
         if not self._sum:
             header = {"format": FORMAT, "version": VERSION, **about}
             self._write(self._seal([header]))
-            _sync_folder(path.parent)
+            flush_to_disk(path.parent)
 
     def append(self, records: Iterable[Record]) -> None:
         """Append records: all are on disk when this returns, or none if it raises.
@@ -206,14 +207,3 @@ def _record(content: dict[str, Any], number: int, where: str) -> Record:
 
 def _sum(before: bytes, body: bytes) -> bytes:
     return hashlib.sha256(before + body).hexdigest()[:_DIGITS].encode()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Flush a folder to disk, so that a new file survives a crash; POSIX only."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

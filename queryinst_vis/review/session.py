@@ -23,6 +23,7 @@ from queryinst_vis.review.journal import Journal, Record, now
 from queryinst_vis.review.results import as_track_lines, find_results, find_video
 from queryinst_vis.review.state import ReviewState, initial_state
 from queryinst_vis.review.view import FrameView, ReviewView, TrackView
+from queryinst_vis.utils.interrupt import signals_held
 
 
 @dataclass(frozen=True)
@@ -243,9 +244,10 @@ class ReviewSession:
                 results.append(_result(record_id, before, change))
                 records.append(Record(record_id, action, now()))
             if records:
-                self._journal.append(records)
-                self._history = history
-                self._view = ReviewView(self.index, self.state)
+                with signals_held():  # the journal and the state must not differ
+                    self._journal.append(records)
+                    self._history = history
+                    self._view = ReviewView(self.index, self.state)
             return results
 
 

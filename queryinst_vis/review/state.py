@@ -19,7 +19,8 @@ class ReviewedTrack:
     Attributes:
         track_id: id from the results, or a new one.
         pieces: the sources of its regions.
-        class_name: class set by the user; None: majority vote of the results.
+        class_name: class set by the user, or kept from before the track lost its last region from
+            the results; None: majority vote of these regions.
         name: name of the identity; may be empty.
         is_checked: whether it was marked as checked.
     """
@@ -84,6 +85,20 @@ def initial_state(index: TrackIndex) -> ReviewState:
         piece = Piece(first, last + 1, Stored(track_id))
         tracks[track_id] = ReviewedTrack(track_id, (piece,))
     return ReviewState(tracks, max(tracks, default=-1) + 1, tuple(index.video.class_names))
+
+
+def class_of(index: TrackIndex, state: ReviewState, track: ReviewedTrack) -> str:
+    """The class of a track: set by the user, or the majority vote of its regions in the results."""
+    if track.class_name is not None:
+        return track.class_name
+    labels = np.concatenate(
+        [
+            index.labels[index.rows(piece.source.track_id, piece.start, piece.stop)]
+            for piece in track.pieces
+            if isinstance(piece.source, Stored)
+        ]
+    )
+    return state.class_names[int(np.bincount(labels).argmax())]
 
 
 def frames_of(index: TrackIndex, pieces: Pieces) -> np.ndarray:

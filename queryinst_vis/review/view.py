@@ -24,7 +24,7 @@ from queryinst_vis.review.pieces import (
     spans_of,
 )
 from queryinst_vis.review.polygons import Polygons
-from queryinst_vis.review.state import ReviewedTrack, ReviewState, frames_of
+from queryinst_vis.review.state import ReviewedTrack, ReviewState, class_of, frames_of
 
 Origin = Literal["found", "drawn", "interpolated"]
 
@@ -197,15 +197,9 @@ class ReviewView:
     @cached_property
     def _class_names(self) -> dict[int, str]:
         return {
-            track_id: track.class_name or self._majority(track)
+            track_id: class_of(self._index, self.state, track)
             for track_id, track in self.state.tracks.items()
         }
-
-    def _majority(self, track: ReviewedTrack) -> str:
-        labels = self.column(track, "labels")
-        if not len(labels):  # only new tracks have no stored region, and their class is set
-            return self.state.class_names[0]
-        return self.state.class_names[int(np.bincount(labels).argmax())]
 
     @cached_property
     def _owners(self) -> dict[int, list[tuple[int, Piece]]]:

@@ -92,8 +92,16 @@ class Detections:
         box = ", ".join(f"{side:.0f}" for side in self.boxes[row].tolist())
         return f"{track_id}{name}, {float(self.scores[row]):.2f} at ({box})"
 
-    def __getitem__(self, index: Tensor | slice | list[int]) -> Detections:
-        """The detections at ``index`` (a bool mask, a slice or indices), as new Detections."""
+    def __getitem__(self, index: Tensor | slice | list[int] | int) -> Detections:
+        """The detections at ``index`` (a bool mask, a slice or indices), as new Detections.
+
+        A single index gives Detections with one instance, so that iterating yields these.
+
+        Raises:
+            IndexError: there are fewer detections.
+        """
+        if isinstance(index, int):
+            index = [range(len(self))[index]]
 
         def choose(masks: list[InstanceMask]) -> list[InstanceMask]:
             rows = torch.arange(len(masks))[index.cpu() if isinstance(index, Tensor) else index]

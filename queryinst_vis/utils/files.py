@@ -339,6 +339,17 @@ def checksum(path: Path) -> str:
     return digest.hexdigest()
 
 
+def flush_to_disk(path: Path) -> None:
+    """Flush a file, or the names in a folder, so that a power failure loses nothing; POSIX only."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def write_json_atomically(path: str | Path, value: Any) -> None:
     """Write ``value`` as JSON to ``path``, atomically.
 

@@ -2,6 +2,7 @@
 /* A video with its tracks drawn on it, exact to the frame. */
 
 const SPEEDS = [0.1, 0.25, 0.5, 1, 2, 4];
+const REPEATED = /Arrow|Backspace|^[[\]jJuU]$/; // keys that act again while they are held down
 const LATE = 250; // milliseconds of delay after which playback waits instead of dropping frames
 
 /**
@@ -34,6 +35,7 @@ class Player extends EventTarget {
     this.speed = 1;
     this.current = null;
     this._asked = 0;
+    this._seeks = 0;
     this._build(root);
     this.timeline = new Timeline(this.root, media);
     this.timeline.addEventListener("seek", ({ detail }) => {
@@ -58,7 +60,9 @@ class Player extends EventTarget {
     const wanted = this._nearest(Math.min(this.media.count - 1, Math.max(0, index)));
     this._say(wanted === index || index < 0 || index >= this.media.count ? ""
       : `frame ${this.media.number(index)} is not in this page: the nearest one is shown`);
-    await this._show(wanted);
+    this._seeks++;
+    this._arrival = this._show(wanted);
+    await this._arrival;
   }
 
   /** Go on by frames that the page has; negative: back. */
@@ -77,8 +81,14 @@ class Player extends EventTarget {
     if (this._after(this.index, 1) === this.index) await this._show(this._nearest(0));
     this.isPlaying = true;
     this._update();
-    let start = performance.now(), from = this.media.seconds(this.index);
+    let start = performance.now(), from = this.media.seconds(this.index), seeks = this._seeks;
     while (this.isPlaying) {
+      if (seeks !== this._seeks) { // go on from the frame that was sought
+        seeks = this._seeks;
+        await this._arrival;
+        [start, from] = [performance.now(), this.media.seconds(this.index)];
+        continue;
+      }
       let next = this._after(this.index, 1);
       if (next === this.index) break;
       if (next !== this.index + 1) { // the next excerpt
@@ -89,6 +99,7 @@ class Player extends EventTarget {
       const due = (index) => start + ((this.media.seconds(index) - from) / this.speed) * 1000;
       await wait(due(next) - performance.now());
       if (!this.isPlaying) break;
+      if (seeks !== this._seeks) continue;
       const late = performance.now() - due(next);
       if (late > LATE) [start, from] = [performance.now(), this.media.seconds(next)];
       else
@@ -378,6 +389,7 @@ class Player extends EventTarget {
     const found = this.keys.find(([key]) => key === name);
     if (!found) return;
     event.preventDefault();
+    if (event.repeat && !REPEATED.test(name)) return;
     if (event.target.tagName === "BUTTON") event.target.blur();
     found[2]();
   }

@@ -5,7 +5,7 @@ const GRIP = 9; // screen pixels around a point or an edge within which it is gr
 
 /**
  * Edits polygons in video pixels: click to add a point, drag to move one, click an edge to insert
- * one, Alt-click to remove one.
+ * one, Alt-click to remove one. While another frame is shown, the outlines are hidden.
  *
  * Events: "change" when editing starts or ends.
  */
@@ -19,7 +19,7 @@ class Editor extends EventTarget {
       if (!this.target) return;
       event.stopImmediatePropagation();
       event.preventDefault();
-      handle(event);
+      if (this.isVisible) handle(event);
     }, { capture: true });
     listen("pointerdown", (event) => this._press(event));
     listen("pointermove", (event) => this._drag(event));
@@ -35,6 +35,11 @@ class Editor extends EventTarget {
     if (this.isOpen) this.outlines.push([]);
     this.grip = null;
     this._changed();
+  }
+
+  /** Whether the player shows the frame of the target. */
+  get isVisible() {
+    return this.target !== null && this.player.index === this.target.frame;
   }
 
   /** The outlines with at least three points, as [[x, y, ...], ...]. */
@@ -120,7 +125,7 @@ class Editor extends EventTarget {
   }
 
   _draw(context, [sx, sy], ratio) {
-    if (!this.target) return;
+    if (!this.isVisible) return;
     context.lineWidth = 2 * ratio;
     context.strokeStyle = "#fff";
     context.fillStyle = "rgba(255, 255, 255, 0.2)";

@@ -44,7 +44,7 @@ class Panel {
       ["e", "correct the region of the selected track", () => this.one((track) =>
         this.correct(track))],
       ["Enter", "save the drawing", () => this.saveDrawing()],
-      ["Backspace", "remove the last point", () => this.editor.target && this.editor.removeLast()],
+      ["Backspace", "remove the last point", () => this.editor.isVisible && this.editor.removeLast()],
       ["Escape", "cancel drawing or merging; clear the selection", () => this.escape()],
       ["a", "accept the suggestion", () => this.queue.accept()],
       ["r", "dismiss (reject) the suggestion", () => this.queue.dismiss()],
@@ -131,8 +131,9 @@ class Panel {
   }
 
   async saveDrawing() {
-    const { target } = this.editor;
+    const { target, isVisible } = this.editor;
     if (!target) return;
+    if (!isVisible) return this._backToDrawing();
     const polygons = this.editor.polygons();
     if (!polygons.length) return setStatus("an outline needs at least three points", true);
     const action = { action: "draw", frame: target.frame, polygons, fill: this.fill.value };
@@ -142,6 +143,14 @@ class Panel {
     if (!result) return;
     this.editor.end();
     if (result.created.length) this.player.select(result.created[0]);
+  }
+
+  /** Show the frame of the drawing again, which is hidden in other frames. */
+  _backToDrawing() {
+    const { frame } = this.editor.target;
+    this.player.pause();
+    this.player.seek(frame);
+    setStatus(`back at frame ${this.player.media.number(frame)}, of the drawing`);
   }
 
   escape() {
@@ -236,7 +245,8 @@ class Panel {
     this.newClass.setAttribute("aria-label", "class of the new track");
     for (const name of this.review.data.classes)
       this.newClass.append(element("option", { textContent: name, value: name }));
-    section("selection", target.track === null ? "Drawing a new track" : `Drawing #${target.track}`,
+    const what = target.track === null ? "a new track" : `#${target.track}`;
+    section("selection", `Drawing ${what} in frame ${this.player.media.number(target.frame)}`,
       element("p", { className: "note" }, "Click to add a point, click the first point to close " +
         "the outline, drag to move a point, click an edge to insert one, Alt-click to remove one."),
       element("p", {}, "Between drawn frames: ", this.fill),

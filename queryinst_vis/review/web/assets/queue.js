@@ -51,8 +51,10 @@ class Queue {
 
   async _apply(decision) {
     const { current } = this;
-    if (!current) return;
+    if (!current || this.isBusy) return; // accepting a swap twice would undo it
+    this.isBusy = true;
     if (await this.review.act(current[decision])) await this.load();
+    this.isBusy = false;
   }
 
   update(isNew = false) {
