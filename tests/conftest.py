@@ -6,6 +6,7 @@ processes; the tensors of the tests are too small to gain from more.
 
 import json
 import os
+import signal
 import threading
 from types import SimpleNamespace
 
@@ -14,6 +15,23 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported anywhere
 import pytest
 import torch
 from hypothesis import settings
+
+# Output is that of a program without a terminal, and servers of tests are reached directly.
+for name in ("FORCE_COLOR", "NO_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+    os.environ.pop(name, None)
+os.environ |= {"COLUMNS": "80", "LINES": "24"}
+os.environ |= {"no_proxy": "127.0.0.1,localhost", "NO_PROXY": "127.0.0.1,localhost"}
+
+# A shell ignores Ctrl-C for commands in the background, and nohup ignores SIGHUP; programs that
+# the tests start would inherit this.
+if threading.current_thread() is threading.main_thread():
+    for number, handler in (
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGTERM, signal.SIG_DFL),
+        (signal.SIGHUP, signal.SIG_DFL),
+    ):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, handler)
 
 # Deadlines are wall-clock time, which depends on the load of the machine.
 settings.register_profile("without_deadline", deadline=None)
@@ -61,6 +79,12 @@ def _auto_is_the_cpu():
         patch.setattr(torch.accelerator, "is_available", lambda: False)
         patch.setenv("CUDA_VISIBLE_DEVICES", "")
         yield
+
+
+@pytest.fixture(autouse=True)
+def _same_random_numbers():
+    """Random inputs do not depend on the tests before."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture

@@ -25,6 +25,8 @@ def test_the_mean_of_two_models_and_the_track_head_of_one(tmp_path):
     pairs = write(tmp_path / "pairs.safetensors", 1)
     words = ["average-weights", image, pairs, tmp_path / "mean.safetensors"]
     assert main([str(word) for word in words]) == 0
+    words[1:3] = words[2:0:-1]  # in any order
+    assert main([str(word) for word in words]) == 0
     (config, mean), (_, first), (_, second) = map(
         load_weights, (tmp_path / "mean.safetensors", image, pairs)
     )
@@ -53,12 +55,17 @@ def test_different_models_are_refused(tmp_path):
     other = tmp_path / "other.safetensors"
     save_weights(other, build_model(config), config)
     mine = write(tmp_path / "mine.safetensors", 0)
-    with pytest.raises(InputError, match=r"other\.safetensors: has other classes"):
+    with pytest.raises(InputError, match=r"other\.safetensors: .*model\.classes is"):
+        average_weights([other, mine], tmp_path / "mean.safetensors")
+    config = tiny_config()
+    config.model.num_heads //= 2
+    save_weights(other, build_model(config), config)
+    with pytest.raises(InputError, match=r"model\.num_heads is 2"):
         average_weights([other, mine], tmp_path / "mean.safetensors")
     config = tiny_config()
     config.model.num_queries += 1
     save_weights(other, build_model(config), config)
-    with pytest.raises(InputError, match="different models: proposals is "):
+    with pytest.raises(InputError, match=r"model\.num_queries is 6"):
         average_weights([other, mine], tmp_path / "mean.safetensors")
     with pytest.raises(InputError, match="two or more"):
         average_weights([mine], tmp_path / "mean.safetensors")

@@ -119,6 +119,16 @@ def test_coco_ap_equals_pycocotools(seed):
     json.dumps(found, allow_nan=False)
 
 
+def test_classes_that_a_model_lacks_can_be_left_out():
+    rng = np.random.default_rng(0)
+    gt = synthetic(rng)
+    results = perturbed(gt, rng)
+    everything = evaluate_coco(gt, results)["segm"]["per_class_AP"]
+    found = evaluate_coco(gt, results, classes=["class 2", "class 7", "absent"])["segm"]
+    assert found["per_class_AP"] == {name: everything[name] for name in ("class 2", "class 7")}
+    assert found["AP"] == pytest.approx(np.mean(list(found["per_class_AP"].values())))
+
+
 def test_boxes_change_only_the_area_ranges_of_masks():
     rng = np.random.default_rng(5)
     gt = synthetic(rng)

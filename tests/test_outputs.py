@@ -23,7 +23,7 @@ from queryinst_vis.report.outputs import ALL_OUTPUTS
 from queryinst_vis.structures import Detections
 from queryinst_vis.video import encoders
 from queryinst_vis.video.source import open_source
-from tests.tiny import CLASSES, HEIGHT, WIDTH, rectangles
+from tests.tiny import CLASSES, HEIGHT, WIDTH, draw_frame, rectangles
 from tests.tracking_support import FRAMES, KnowingTracker, rectangle
 
 
@@ -37,6 +37,22 @@ def test_an_unknown_output_is_refused_before_tracking(video, out, loaded):
     with pytest.raises(InputError, match=r"'jsnl' .*'json"):
         track_video(video, out, save=["jsnl"])
     assert loaded == [] and not out.exists()
+
+
+def test_recordings_that_cannot_be_repeated_are_replaced_only_with_overwrite(out, loaded):
+    frames = np.stack([draw_frame(index) for index in range(2)])
+    source = open_source(frames)
+    track_video(source, out, save=["jsonl"])
+    for again in (source, open_source(frames)):
+        with pytest.raises(InputError, match="--overwrite"):
+            track_video(again, out, save=["jsonl"])
+    track_video(open_source(frames), out, save=["jsonl"], overwrite=True)
+
+
+def test_a_source_without_frames_leaves_no_files(out, loaded):
+    with pytest.raises(InputError, match="has no frame"):
+        track_video(iter([]), out, save=["json", "csv"])
+    assert not [path for path in out.rglob("*") if path.is_file()]
 
 
 def test_help_lists_every_output():

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import supervision as sv
+import torch
 
 from queryinst_vis.drawing import DrawingStyle, Redaction
 from queryinst_vis.errors import InputError, InputWarning
@@ -57,6 +58,22 @@ def test_a_long_track_keeps_a_few_high_scoring_crops_spread_over_time(tmp_path, 
     assert len(frames) == CROPS_PER_TRACK
     assert min(np.diff(frames)) >= 15
     assert all(frame % 20 == 7 for frame in frames)
+
+
+def test_a_thin_box_as_wide_as_the_frame_has_a_crop(tmp_path, out, monkeypatch):
+    class Thin(KnowingTracker):
+        def update(self, frame, time=None):
+            found = super().update(frame, time)[:1]
+            found.boxes[:] = torch.tensor([0.0, 4.0, 1600.0, 12.0])
+            return found
+
+    monkeypatch.setattr(track, "load_tracker", lambda *_: Thin())
+    path = tmp_path / "wide.mp4"
+    with VideoWriter(path, 10) as writer:
+        writer.write(np.pad(draw_frame(2), ((0, 0), (0, 1600), (0, 0))))
+    track_video(path, out, save=["crops"])
+    [crop] = (out / "crops").iterdir()
+    assert cv2.imread(str(crop)).shape[1] > 1500
 
 
 def test_crops_of_an_earlier_run_are_removed(video, out):

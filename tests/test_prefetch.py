@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from queryinst_vis.utils.prefetch import Latest, OrderedWorkers, finishing, prefetch
+from queryinst_vis.utils.prefetch import Latest, OrderedWorkers, PolledLatest, finishing, prefetch
 
 PATIENCE = 120.0  # seconds until a test gives up; nothing is measured by it
 
@@ -266,6 +266,21 @@ def test_waiting_for_a_silent_source_can_be_interrupted():
     threading.Timer(0.2, stop.set).start()
     assert list(Latest(items(), stop.is_set)) == [1]
     silent.set()
+
+
+def test_a_poll_gives_the_newest_item_at_that_time():
+    source = Source()
+    feed = PolledLatest(source)
+    assert feed.poll() is None
+    source.give(1)
+    source.wait_until_taken()
+    assert feed.poll() == 0
+    source.give(7)  # 1 to 7 come while the consumer is busy
+    source.wait_until_taken()
+    assert feed.poll() == 7 and feed.dropped == 6
+    assert feed.poll() is None and not feed.ended
+    feed.close()
+    assert feed.ended and feed.poll() is None
 
 
 # Ordered workers

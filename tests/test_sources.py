@@ -17,7 +17,7 @@ from queryinst_vis.inference.tracker import VideoTracker
 from queryinst_vis.video.frames import Selection, parse_time
 from queryinst_vis.video.http import origin_of
 from queryinst_vis.video.source import known_length, open_source
-from queryinst_vis.video.sources import open_sources
+from queryinst_vis.video.sources import distinct_names, open_sources
 from tests.clips import HEIGHT, WIDTH, frame_of, index_of, indices, write_video
 from tests.tiny import draw_frame
 from tests.tracking_support import KnowingTracker
@@ -279,6 +279,18 @@ def test_several_videos_get_distinct_names(tmp_path):
         *["clip", "other_mov", "other_mp4"]
     ]
     assert [s.name for s in open_sources([str(tmp_path / "*" / "clip.mp4")])] == names[:2]
+
+
+def test_names_of_videos_never_contain_the_root_folder():
+    names = distinct_names(["clip", "clip"], ["/clip.mp4", "/data/clip.mp4"])
+    assert names == ["clip", "data_clip"]
+
+
+def test_an_open_source_takes_no_further_settings(tmp_path):
+    source = open_source(write_video(tmp_path / "clip.mp4", frames=2))
+    assert open_source(source) is source
+    with pytest.raises(InputError, match="is open already"):
+        open_source(source, Selection(stride=2))
 
 
 def test_images_expanded_by_the_shell_form_one_video(tmp_path):

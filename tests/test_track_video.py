@@ -68,8 +68,8 @@ def test_user_overrides_take_precedence_over_defaults(video, out, loaded):
     assert given == [
         "tracking.max_tracks=1000",
         "tracking.cut_threshold=4",
-        "inference.score_threshold=0.45",
         *overrides,
+        "inference.score_threshold=0.45",
     ]
 
 
@@ -80,7 +80,7 @@ def test_user_overrides_take_precedence_over_defaults(video, out, loaded):
         (0.05, [], 0.05),
         (None, ["inference.score_threshold=0.05"], 0.05),
         (None, ["inference.score_threshold=0.2"], 0.2),
-        (0.4, ["inference.score_threshold=0.2"], 0.2),
+        (0.4, ["inference.score_threshold=0.2"], 0.4),  # as in `detect`
     ],
 )
 def test_the_score_threshold_of_benchmarks_is_raised_unless_given(

@@ -28,7 +28,7 @@ from tests.training_support import (
 
 
 CHILD = """
-import os, signal, subprocess
+import os, signal, subprocess, sys
 from queryinst_vis.config import load_config
 from queryinst_vis.training import evaluate as evaluation
 from queryinst_vis.training.launch import choose_precision
@@ -92,7 +92,8 @@ def test_a_signal_to_the_whole_process_group_saves_the_run(
     config.data.num_workers = 2
     work_dir = tmp_path / "stopped"
     # from another process: PyTorch's workers exit on a signal sent by their parent
-    call = f"subprocess.run(['kill', '-s', '{name[3:]}', '--', f'-{{os.getpgrp()}}'])"
+    kill = f"import os, signal; os.killpg(os.getpgrp(), signal.{name})"
+    call = f"subprocess.run([sys.executable, '-c', {kill!r}])"
     stopped = train_in_a_child(config, work_dir, 2, call)
     assert "stopped after step 2; " in stopped.stderr, stopped.stderr
     train(config, work_dir, resume=True, devices=1)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from queryinst_vis.checkpoints.training_state import load_training_state
-from queryinst_vis.config import TrainConfig
+from queryinst_vis.config import TrainConfig, load_config
 from queryinst_vis.models.build import build_model
 from queryinst_vis.training.recipe import describe_schedule, plan_schedule
 from queryinst_vis.training.schedule import build_optimizer, learning_rate, set_learning_rate
@@ -58,6 +58,18 @@ def test_epochs_rescale_steps_milestones_and_evaluation_interval():
     assert describe_schedule(planned, 40, 2) == (
         "300 steps of 4 (2 processes x 2 batch x 1 accumulate): 30 epochs of 40 samples"
     )
+
+
+def test_an_override_of_max_steps_replaces_epochs_with_the_same_shape_of_the_schedule(tmp_path):
+    text = "train: {epochs: 30, max_steps: 100, lr_steps: [60, 90], eval_every: 10}"
+    (tmp_path / "config.yaml").write_text(text)
+    recipe = load_config(tmp_path / "config.yaml", ["train.max_steps=500"]).train
+    assert (recipe.epochs, recipe.max_steps) == (None, 500)
+    assert (recipe.lr_steps, recipe.eval_every, recipe.warmup_steps) == ([300, 450], 50, 50)
+    overrides = ["train.max_steps=500", "train.lr_steps=[400]"]
+    assert load_config(tmp_path / "config.yaml", overrides).train.lr_steps == [400]
+    overrides = ["train.max_steps=500", "train.epochs=12"]
+    assert load_config(tmp_path / "config.yaml", overrides).train.epochs == 12
 
 
 def test_learning_rate_scales_with_the_batch_size_only_with_scale_lr():

@@ -15,7 +15,9 @@ def run_two_processes(script, folder):
     """Run a script in two processes, as ``torchrun`` starts them."""
     path = folder / "script.py"
     path.write_text(script)
-    return run_python("-m", "torch.distributed.run", "--nproc-per-node", "2", str(path))
+    return run_python(
+        "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(path)
+    )
 
 
 UNREADABLE = """

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from queryinst_vis.checkpoints.catalogue import find_weights
+from queryinst_vis.checkpoints.load import check_same_model
 from queryinst_vis.checkpoints.weights import StateDict, load_weights, write_tensors
 from queryinst_vis.errors import InputError
 from queryinst_vis.utils.files import check_not_read
@@ -23,24 +25,27 @@ def average_weights(sources: Sequence[str | Path], dst: str | Path) -> str:
     Args:
         sources: two or more names or files, of the same model. Parts that some of them lack,
             such as the track head of an image model, are averaged over the others.
-        dst: the .safetensors file to write, in float32, with the config of the last source.
+        dst: the .safetensors file to write, in float32, with the config of the last source, or of
+            the last one with a track head, if there are any.
 
     Returns:
         One-line summary.
 
     Raises:
-        InputError: fewer than two sources, one that cannot be read, different classes, or tensors
-            of different shapes.
+        InputError: fewer than two sources, one that cannot be read, models that differ in anything
+            else, or tensors of different shapes.
     """
     if len(sources) < 2:
         raise InputError("give two or more files to average")
     paths = [find_weights(source) for source in sources]
     check_not_read(dst, *paths)
     loaded = [load_weights(path) for path in paths]
-    config = loaded[-1][0]
-    for path, (other, _) in zip(paths, loaded, strict=True):
-        if other.model.classes != config.model.classes:
-            raise InputError(f"weights {path}: has other classes than {paths[-1]}")
+    configs = [config for config, _ in loaded]
+    config = next((c for c in reversed(configs) if c.model.track.enabled), configs[-1])
+    for path, other in zip(paths, configs, strict=True):
+        if not other.model.track.enabled:
+            other = replace(other, model=replace(other.model, track=config.model.track))
+        check_same_model(config, other, f"weights {path}")
     states = [weights for _, weights in loaded]
     names = dict.fromkeys(name for state in states for name in state)
     mean = {name: _mean(name, states) for name in names}

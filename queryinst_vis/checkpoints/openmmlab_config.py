@@ -80,6 +80,7 @@ def infer_config(
         config.inference.one_label_per_query = True
     else:
         config.input.test_short, config.input.test_long = 800, 1333
+        config.inference.score_threshold = 0.0
     return config
 
 

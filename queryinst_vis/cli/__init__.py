@@ -141,6 +141,7 @@ def _fail_by(interrupt: KeyboardInterrupt, debug: bool) -> int:
 def _warnings_in_one_line() -> Iterator[None]:
     """Show ``InputWarning`` like errors, without the source line that Python adds."""
     with warnings.catch_warnings():
+        warnings.simplefilter("always", InputWarning)  # repeated ones too, such as of each outage
         show = warnings.showwarning
 
         def show_in_one_line(

@@ -118,9 +118,34 @@ def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _override(config: DictConfig, overrides: list[str]) -> DictConfig:
+    planned = config.train.max_steps
     for override in overrides:
         config = _merge(config, _parse_override(override), f"override '{override}'")
+    named = {override.partition("=")[0] for override in overrides}
+    if "train.max_steps" in named and "train.epochs" not in named:
+        _count_in_steps(config, planned, named)
     return config
+
+
+def _count_in_steps(config: DictConfig, planned: int, named: set[str]) -> None:
+    """Replace a length in epochs by the given steps, with the same shape of the schedule.
+
+    Args:
+        config: modified.
+        planned: ``max_steps`` without the override, which the schedule refers to.
+        named: keys that are given, which stay as they are.
+    """
+    recipe = config.train
+    if recipe.epochs is None:
+        return
+    recipe.epochs = None
+    ratio = recipe.max_steps / planned
+    if "train.lr_steps" not in named:
+        recipe.lr_steps = [round(step * ratio) for step in recipe.lr_steps]
+    if "train.eval_every" not in named and recipe.eval_every:
+        recipe.eval_every = max(round(recipe.eval_every * ratio), 1)
+    if "train.warmup_steps" not in named:
+        recipe.warmup_steps = min(recipe.warmup_steps, recipe.max_steps // 10)
 
 
 @dataclass

@@ -234,7 +234,8 @@ class TrainConfig:
 
     max_steps: Count = 90000
     # Length in epochs instead of max_steps; lr_steps and eval_every are scaled to the new length,
-    # and the warm-up takes at most a tenth of it. null: use max_steps
+    # and the warm-up takes at most a tenth of it. null: use max_steps. An override of max_steps
+    # alone replaces epochs, with lr_steps and eval_every scaled likewise
     epochs: Positive | None = None
     batch_size: Width = 16  # images (or pairs) per process
     # Form batches of samples with similar shapes, among this many consecutive ones, to reduce

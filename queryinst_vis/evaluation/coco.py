@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -26,7 +26,10 @@ Backend = Literal["pycocotools", "hotcoco"]
 
 
 def evaluate_coco(
-    gt: str | Path | dict, results: str | Path | list, backend: Backend = "pycocotools"
+    gt: str | Path | dict,
+    results: str | Path | list,
+    backend: Backend = "pycocotools",
+    classes: Collection[str] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """COCO average precision and recall of boxes and masks (paper section 4.3).
 
@@ -42,6 +45,7 @@ def evaluate_coco(
             ``results.json`` at its root, or the list itself.
         backend: "pycocotools" or "hotcoco", which is faster, uses all cores, and gives the same
             numbers.
+        classes: names of the classes to evaluate, such as those of the model; None: all in ``gt``.
 
     Returns:
         ``{"bbox": metrics, "segm": metrics}``, ``segm`` only if both files have masks
@@ -72,7 +76,12 @@ def evaluate_coco(
         message = "has neither `bbox` nor `segmentation`"
         report(Finding("broken entry", {"entry": detections[0]["id"]}, message))
     metrics = {}
-    evaluate = partial(_evaluate, images, coco=coco, coco_eval=coco_eval)
+    categories = {
+        id_: name
+        for id_, name in sorted(images.categories.items())
+        if classes is None or name in classes
+    }
+    evaluate = partial(_evaluate, images, categories, coco=coco, coco_eval=coco_eval)
     if has_boxes:
         check_boxes(detections, report)
         metrics["bbox"] = evaluate(entries, _scored(detections, "bbox"), kind="bbox")
@@ -139,6 +148,7 @@ def _with_rle(annotation: Annotation, images: AnnotationSet) -> dict[str, Any]:
 
 def _evaluate(
     images: AnnotationSet,
+    categories: Mapping[int, str],
     annotations: list[dict[str, Any]],
     detections: list[dict[str, Any]],
     *,
@@ -147,7 +157,6 @@ def _evaluate(
     coco_eval: Any,
 ) -> dict[str, Any]:
     """Evaluate with a backend on copies, since pycocotools modifies its input."""
-    categories = dict(sorted(images.categories.items()))
     dataset: dict[str, Any] = {
         "images": images.content["images"],
         "annotations": [{"iscrowd": 0, **annotation} for annotation in annotations],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,10 @@ class Criteria:
 
 
 def evaluate_youtube_vis(
-    gt: str | Path | dict, results: str | Path | list, workers: int = 1
+    gt: str | Path | dict,
+    results: str | Path | list,
+    workers: int = 1,
+    classes: Collection[str] | None = None,
 ) -> dict[str, Any]:
     """Average precision and recall of video instance segmentation (paper table 3).
 
@@ -72,6 +75,7 @@ def evaluate_youtube_vis(
             of ``gt``; at most the 100 best per video and class count.
         workers: number of processes. Each takes seconds to start and, as always with
             multiprocessing, requires an importable main script.
+        classes: names of the classes to evaluate, such as those of the model; None: all in ``gt``.
 
     Returns:
         ``AP`` (mean over IoU .5:.95), ``AP50``, ``AP75``, ``APs``, ``APm``, ``APl`` (by area),
@@ -90,12 +94,18 @@ def evaluate_youtube_vis(
     """
     video_set = VideoSet(gt, results)
     videos = map_videos(match_video, video_set, "Comparing tracks", workers)
-    return build_result(video_set, videos)
+    return build_result(video_set, videos, classes)
 
 
-def build_result(video_set: VideoSet, videos: Sequence[VideoMatches]) -> dict[str, Any]:
+def build_result(
+    video_set: VideoSet, videos: Sequence[VideoMatches], classes: Collection[str] | None = None
+) -> dict[str, Any]:
     """The result of ``evaluate_youtube_vis``, from the matches of all videos."""
-    categories = video_set.categories
+    categories = {
+        id_: name
+        for id_, name in video_set.categories.items()
+        if classes is None or name in classes
+    }
     return {
         **summarise(videos, categories),
         "per_video_AP": {

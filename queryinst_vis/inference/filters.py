@@ -55,11 +55,12 @@ def for_showing(detector: AnyConfigured, overrides: Sequence[str]) -> AnyConfigu
     """The detector with a score threshold suitable for display.
 
     AP benefits from low-scoring detections, pictures do not: ``SCORE_THRESHOLD`` replaces the
-    benchmarks' 0.05, unless the overrides that the detector was loaded with set a threshold.
+    benchmarks' 0.05 (videos) or 0 (images), unless the overrides that the detector was loaded with
+    set a threshold.
     """
     threshold = detector.config.inference.score_threshold
     is_named = any(text.startswith("inference.score_threshold=") for text in overrides)
-    if is_named or threshold != InferenceConfig().score_threshold:
+    if is_named or threshold not in (0.0, InferenceConfig().score_threshold):
         return detector
     return with_thresholds(detector, SCORE_THRESHOLD, None)
 

@@ -20,7 +20,6 @@ from queryinst_vis.inference.track import load_tracker, plans_of
 from queryinst_vis.inference.tracker import VideoTracker
 from queryinst_vis.inference.video_runs import VideoRun, run_side_by_side
 from queryinst_vis.utils.interrupt import StopRequest
-from queryinst_vis.utils.prefetch import Polled
 from queryinst_vis.utils.stage_times import StageTimes
 from queryinst_vis.video.live import Clock
 from queryinst_vis.video.source import LiveSource
@@ -163,7 +162,7 @@ def _successful(runs: Iterable[VideoRun[LiveSummary]]) -> Iterator[LiveSummary]:
 
 def _begin(tracker: VideoTracker, source: LiveSource, plan: OutputPlan) -> VideoRun[LiveSummary]:
     options = plan.options
-    lane = Lane(tracker, Polled(source.frames(), 1), classes=options.classes, iou=options.iou)
+    lane = Lane(tracker, source.feed(), classes=options.classes, iou=options.iou)
     return VideoRun(lane, lambda results: _write(results, tracker, source, plan, progress=False))
 
 

@@ -202,7 +202,7 @@ def load_tracker(options: TrackOptions, device: str = "auto") -> VideoTracker:
     """
     overrides = list(options.overrides)
     if options.conf is not None:
-        overrides.insert(0, f"inference.score_threshold={options.conf}")
+        overrides.append(f"inference.score_threshold={options.conf}")
     defaults = [
         f"tracking.max_tracks={DEFAULT_MAX_TRACKS}",
         f"tracking.cut_threshold={CUT_THRESHOLD}",

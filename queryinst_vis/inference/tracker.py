@@ -333,7 +333,9 @@ class VideoTracker:
         """
         detections = nothing_found(frame.image) if found is None else found
         detections.class_names = self.class_names
-        if found is not None:
+        if found is None:
+            self._tracker.skip()
+        else:
             if self._cuts is not None and self._cuts.is_cut(frame.image):
                 self._tracker.forget()
             if classes is not None:

@@ -92,12 +92,13 @@ class Backbone(nn.Module):
         return levels
 
     def train(self, mode: bool = True) -> Backbone:
-        """Set the mode; with ``norm_eval``, batch norms always stay in evaluation mode."""
+        """Set the mode; frozen batch norms, and with ``norm_eval`` all, stay in evaluation mode."""
         super().train(mode)
-        if self.norm_eval:
-            for module in self.body.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.eval()
+        for module in self.body.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and (
+                self.norm_eval or _is_frozen(module)
+            ):
+                module.eval()
         return self
 
     def _freeze(self, last_module: str) -> None:
@@ -114,3 +115,8 @@ class Backbone(nn.Module):
         self.can_freeze = is_reached
         for parameter in frozen if is_reached else []:
             parameter.requires_grad_(False)
+
+
+def _is_frozen(norm: nn.Module) -> bool:
+    parameters = list(norm.parameters(recurse=False))
+    return bool(parameters) and not any(each.requires_grad for each in parameters)

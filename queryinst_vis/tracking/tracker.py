@@ -71,6 +71,11 @@ class Tracker:
         """Drop all tracks, as at a hard cut; ids are not reused."""
         self._associator.forget()
 
+    def skip(self) -> None:
+        """Count a frame without detecting in it, such as a damaged one: tracks only grow older."""
+        if self.memory is not None:
+            self.memory.frame += 1
+
     @plain_defaults()
     def update(self, detections: Detections, time: float | None = None) -> Detections:
         """Assign identities to the detections of the next frame.

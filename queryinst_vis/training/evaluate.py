@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+import torch.distributed as dist
 from lightning.fabric import Fabric
 
 from queryinst_vis.checkpoints.load import check_same_model, load_for_config
@@ -132,7 +134,7 @@ def _test(
     kind: tuple[
         type[SetType],
         Callable[[Fabric, FrameDetector, SetType, int], Entries],
-        Callable[[str, Entries], dict[str, Any]],
+        Callable[..., dict[str, Any]],
     ],
     config: Config,
     weights: AnyDetector,
@@ -149,12 +151,13 @@ def _test(
     fabric = launch(devices, nodes)
     detector = _load_for_test(fabric, config, weights)
     dataset, annotations = _open_test_set(detector.config, set_type)
+    evaluate_set = partial(metric, annotations, classes=detector.config.model.classes)
     sources = [annotations, *([weights] if isinstance(weights, str | Path) else [])]
     _check_output(out, *sources)
     if zip_path is not None:
         _check_output(zip_path, *sources, out)
     if dataset.has_annotations:
-        metric(annotations, [])  # fail early if the set cannot be evaluated
+        evaluate_set([])  # fail early if the set cannot be evaluated
     entries = predict(fabric, detector, dataset, batch)
     metrics = None
     if fabric.is_global_zero:
@@ -163,7 +166,7 @@ def _test(
             if zip_path is not None:
                 write_zip(results, zip_path)
         if dataset.has_annotations:
-            metrics = metric(annotations, entries)
+            metrics = evaluate_set(entries)
     return fabric.broadcast(metrics)
 
 
@@ -230,6 +233,7 @@ def evaluate(fabric: Fabric, model: QueryInst, config: Config, dataset: AnySet) 
     Only rank 0 returns the result; the others return a score of 0 and no metrics.
     """
     model.eval()
+    _share_statistics(fabric, model)
     annotations = str(config.data.val.annotations)
     detector = Detector(model, config)
     if isinstance(dataset, YouTubeVisDataset):
@@ -239,13 +243,20 @@ def evaluate(fabric: Fabric, model: QueryInst, config: Config, dataset: AnySet) 
     if not fabric.is_global_zero:
         return Evaluation(0.0, {}, [])
     if isinstance(dataset, YouTubeVisDataset):
-        found = evaluate_youtube_vis(annotations, entries)
+        found = evaluate_youtube_vis(annotations, entries, classes=config.model.classes)
         return Evaluation(found["AP"], {name: found[name] for name in HEADLINES}, entries)
-    found = evaluate_coco(annotations, entries)
+    found = evaluate_coco(annotations, entries, classes=config.model.classes)
     headlines = {
         f"{kind}_{name}": metrics[name] for kind, metrics in found.items() for name in HEADLINES
     }
     return Evaluation(found.get("segm", found["bbox"])["AP"], headlines, entries)
+
+
+def _share_statistics(fabric: Fabric, model: QueryInst) -> None:
+    """Give all processes the batch norm statistics of rank 0, whose weights are saved."""
+    if fabric.world_size > 1:
+        for buffer in model.buffers():
+            dist.broadcast(buffer, 0)
 
 
 def predict_videos(

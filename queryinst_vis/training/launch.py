@@ -49,7 +49,13 @@ def launch(devices: str | int = "auto", nodes: int = 1, precision: str = "32-tru
         raise InputError(f"--devices {devices}: must be at least 1")
     strategy = DDPStrategy(timeout=NODE_TIMEOUT) if nodes > 1 else "auto"
     try:
-        fabric = Fabric(devices=count, num_nodes=nodes, precision=precision, strategy=strategy)
+        fabric = Fabric(
+            accelerator="auto" if torch.accelerator.is_available() else "cpu",
+            devices=count,
+            num_nodes=nodes,
+            precision=precision,
+            strategy=strategy,
+        )
         fabric.launch()
     except (MisconfigurationException, ValueError) as error:
         reason = str(error).partition("\n")[0]

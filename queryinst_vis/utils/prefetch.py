@@ -26,6 +26,7 @@ class _End:
 
 
 _Entry: TypeAlias = tuple[Item] | _End
+_Put: TypeAlias = Callable[["Queue[_Entry[Item]]", "_Entry[Item]", threading.Event], bool]
 
 
 def prefetch(items: Iterable[Item], ahead: int = 2) -> Generator[Item, None, None]:
@@ -83,31 +84,18 @@ def finishing(work: Callable[[Item], object], behind: int = 1) -> Iterator[Calla
         pool.shutdown(cancel_futures=True)
 
 
-class Polled(Generic[Item]):
-    """Iterates over ``items`` in a separate thread, for a consumer that never waits.
-
-    The thread requests an item only while fewer than ``ahead`` are queued, so a live source that
-    yields its newest frame on request is at most ``ahead`` frames behind.
-
-    Args:
-        items: read in order.
-        ahead: maximum number of queued items.
+class _Feed(Generic[Item]):
+    """Items that a thread puts into a queue, for a consumer that never waits.
 
     Attributes:
         ended: all items have been read, or their error has been raised.
-
-    Raises:
-        ValueError: ``ahead`` is below 1.
     """
 
-    def __init__(self, items: Iterable[Item], ahead: int = 2) -> None:
-        if ahead < 1:
-            raise ValueError(f"ahead must be 1 or more, got {ahead}")
+    def __init__(self, items: Iterable[Item], queue: Queue[_Entry[Item]], put: _Put[Item]) -> None:
         self.ended = False
-        self._queue: Queue[_Entry[Item]] = Queue()
-        self._room = threading.Semaphore(ahead)
+        self._queue = queue
         self._stopped = threading.Event()
-        arguments = self._queue, self._on_demand(items), self._stopped, _put
+        arguments = queue, items, self._stopped, put
         self._thread = threading.Thread(target=_fill, args=arguments, daemon=True)
         self._thread.start()
 
@@ -124,7 +112,6 @@ class Polled(Generic[Item]):
         except Empty:
             return None
         if not isinstance(entry, _End):
-            self._room.release()
             return entry[0]
         self.ended = True
         if entry.error is not None:
@@ -136,6 +123,35 @@ class Polled(Generic[Item]):
         self.ended = True
         self._stopped.set()
         self._thread.join(_JOIN_TIMEOUT)
+
+
+class Polled(_Feed[Item]):
+    """Iterates over ``items`` in a separate thread, for a consumer that never waits.
+
+    Args:
+        items: read in order.
+        ahead: maximum number of queued items; the thread requests another only below it.
+
+    Raises:
+        ValueError: ``ahead`` is below 1.
+    """
+
+    def __init__(self, items: Iterable[Item], ahead: int = 2) -> None:
+        if ahead < 1:
+            raise ValueError(f"ahead must be 1 or more, got {ahead}")
+        self._room = threading.Semaphore(ahead)
+        super().__init__(self._on_demand(items), Queue(), _put)
+
+    def poll(self) -> Item | None:
+        """The next item; None if none is ready, or none is left (``ended``).
+
+        Raises:
+            BaseException: the error that ended the items, if any.
+        """
+        item = super().poll()
+        if item is not None:
+            self._room.release()
+        return item
 
     def _on_demand(self, items: Iterable[Item]) -> Generator[Item, None, None]:
         iterator = iter(items)
@@ -155,6 +171,26 @@ class Polled(Generic[Item]):
             if self._room.acquire(timeout=_POLL):
                 return True
         return False
+
+
+class PolledLatest(_Feed[Item]):
+    """The newest of ``items`` at the time of each poll, as for ``Latest``.
+
+    Args:
+        items: items that arrive in real time.
+
+    Attributes:
+        dropped: number of dropped items so far.
+    """
+
+    def __init__(self, items: Iterable[Item]) -> None:
+        self._slot: Latest[Item] = Latest(items)
+        super().__init__(items, Queue(1), self._slot.replace)
+
+    @property
+    def dropped(self) -> int:
+        """Number of dropped items so far."""
+        return self._slot.dropped
 
 
 class OrderedWorkers(Generic[Item]):
@@ -225,9 +261,9 @@ class Latest(Generic[Item]):
 
     def __iter__(self) -> Iterator[Item]:
         # with a timeout, since the thread may be blocked by a stalled pipe
-        return _read_in_thread(self._items, Queue(1), self._replace, self._until, _JOIN_TIMEOUT)
+        return _read_in_thread(self._items, Queue(1), self.replace, self._until, _JOIN_TIMEOUT)
 
-    def _replace(
+    def replace(
         self, queue: Queue[_Entry[Item]], entry: _Entry[Item], stopped: threading.Event
     ) -> bool:
         """Overwrite the slot; False if the consumer has stopped."""
@@ -241,7 +277,7 @@ class Latest(Generic[Item]):
 def _read_in_thread(
     items: Iterable[Item],
     queue: Queue[_Entry[Item]],
-    put: Callable[[Queue[_Entry[Item]], _Entry[Item], threading.Event], bool],
+    put: _Put[Item],
     until: Callable[[], bool] = lambda: False,
     patience: float | None = None,
 ) -> Generator[Item, None, None]:
@@ -272,7 +308,7 @@ def _fill(
     queue: Queue[_Entry[Item]],
     items: Iterable[Item],
     stopped: threading.Event,
-    put: Callable[[Queue[_Entry[Item]], _Entry[Item], threading.Event], bool],
+    put: _Put[Item],
 ) -> None:
     """Put the items and their end into the queue, until the consumer has stopped."""
     iterator = iter(items)

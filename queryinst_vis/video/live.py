@@ -92,6 +92,7 @@ class LiveReader:
 
     def __init__(self, source: str | Path, clock: Clock = SYSTEM_CLOCK) -> None:
         self.fault: str | None = None
+        self.undecodable = 0
         self._clock = clock
         self.convert: RgbConverter | None = None
         self._source = str(source)
@@ -200,6 +201,7 @@ class LiveReader:
         try:
             return self._stream.codec_context.decode(packet)
         except av.FFmpegError:
+            self.undecodable += 1
             return []  # data were lost; recovers at the next key frame
 
     def _why_ended(self) -> str | None:

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from queryinst_vis.errors import InputError, InputWarning
-from queryinst_vis.utils.prefetch import Latest
+from queryinst_vis.utils.prefetch import Latest, PolledLatest
 from queryinst_vis.video.frames import Frame, Selection
 from queryinst_vis.video.http import origin_of, without_secrets
 from queryinst_vis.video.live import SYSTEM_CLOCK, Arrival, Clock, LiveReader
@@ -55,7 +55,7 @@ class LiveSource:
         self.until: Callable[[], bool] = lambda: False
         self.clock = clock
         self._arrivals = Reconnecting(source, clock)
-        self._newest: Latest[Arrival] | None = None
+        self._newest: Latest[Arrival] | PolledLatest[Arrival] | None = None
         self._max_frames = selection.max_frames
         self.name = name or self._arrivals.name
         self.origin = origin_of(source)
@@ -86,6 +86,50 @@ class LiveSource:
         self._newest = newest = Latest(self._arrivals, self.until)
         for number, arrival in enumerate(islice(newest, self._max_frames)):
             yield Frame(number, arrival.seconds, arrival.rgb())
+
+    def feed(self) -> LiveFeed:
+        """The frames of ``frames``, for a consumer that never waits."""
+        self._newest = newest = PolledLatest(self._arrivals)
+        return LiveFeed(newest, self.until, self._max_frames)
+
+
+class LiveFeed:
+    """Polls for the frame that is the newest at that time (``side_by_side.Feed``).
+
+    Args:
+        arrivals: of the source.
+        until: True ends the source.
+        max_frames: None: all.
+
+    Attributes:
+        ended: no further frame will come.
+    """
+
+    def __init__(
+        self, arrivals: PolledLatest[Arrival], until: Callable[[], bool], max_frames: int | None
+    ) -> None:
+        self.ended = False
+        self._arrivals, self._until, self._max_frames = arrivals, until, max_frames
+        self._count = 0
+
+    def poll(self) -> Frame | None:
+        """The newest frame, if one arrived since the last poll. Raises the error of the source."""
+        if self.ended:
+            return None
+        if self._until() or self._count == self._max_frames:
+            self.close()
+            return None
+        arrival = self._arrivals.poll()
+        self.ended = self._arrivals.ended
+        if arrival is None:
+            return None
+        self._count += 1
+        return Frame(self._count - 1, arrival.seconds, arrival.rgb())
+
+    def close(self) -> None:
+        """Stop reading."""
+        self.ended = True
+        self._arrivals.close()
 
 
 class Reconnecting:

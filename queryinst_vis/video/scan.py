@@ -25,7 +25,9 @@ from queryinst_vis.video.container import (
 from queryinst_vis.video.fields import FieldPairs
 from queryinst_vis.video.gaps import find_avi_gaps, find_gaps
 
-_DISCONTINUITY = 1.0  # minimum backward jump in seconds that indicates a restarted clock
+DISCONTINUITY = 1.0
+"""Minimum backward jump in seconds that indicates a restarted clock."""
+
 _BROADCASTS = ("mpegts", "mpeg", "mpegvideo", "h264", "hevc", "vvc", "m4v", "flv", "live_flv")
 """Formats that may start midway, so that nothing is shown before the first key frame."""
 _UNTIMED = 0.1  # maximum ratio of frames without to frames with timestamps
@@ -116,7 +118,7 @@ class Ticks:
 
     def __init__(self, time_base: Fraction, shifts: Sequence[tuple[int, int]] = ()) -> None:
         self.has_restarted = False
-        self._tolerance = round(_DISCONTINUITY / time_base)
+        self._tolerance = round(DISCONTINUITY / time_base)
         self._shifts = deque(shifts)
         self._shift = 0
         self._number = -1

@@ -178,6 +178,11 @@ def open_source(
             a source that is not a video file.
     """
     if isinstance(source, Source):
+        if selection != Selection() or live or bgr or fps is not None or strict or allow_partial:
+            raise InputError(
+                f"{source.origin}: is open already; give its frame range and other settings to "
+                "`open_source`"
+            )
         return source
     opened = _open(source, selection, live, decoder, bgr, fps, strict, allow_partial)
     if decoder != PYAV and not isinstance(opened, VideoFile):
@@ -243,6 +248,11 @@ def _image_files(source: str) -> list[Path] | None:
     return images_of_glob(source) if has_magic(source) else None
 
 
+def is_repeatable(source: Source) -> bool:
+    """Whether opening the source again would give the same frames."""
+    return not (source.is_live or isinstance(source, PipeSource | ArraySource))
+
+
 def _is_stream(source: str) -> bool:
     """Whether this is a URL, but not of a recording."""
     return "://" in source and not (is_http(source) and has_length(source))
@@ -264,8 +274,10 @@ def _open_video(
         path, source, name = _camera(int(source)), str(_camera(int(source))), f"camera{source}"
     # checked last, since it opens a connection, and some cameras allow only one
     if live or (path.is_char_device() and path != STDIN_PATH) or _is_stream(source):
+        _refuse_checks("a live source", source, strict, allow_partial)
         return LiveSource(source, selection, name)
     if (path == STDIN_PATH or path.is_fifo()) and not path.is_file():
+        _refuse_checks("a pipe", source, strict, allow_partial)
         return PipeSource(path, name or path.stem, selection)
     return VideoFile(
         source,
@@ -275,6 +287,15 @@ def _open_video(
         allow_partial=allow_partial,
         decoder=decoder,
     )
+
+
+def _refuse_checks(kind: str, source: str, strict: bool, allow_partial: bool) -> None:
+    """Refuse options that need to know all frames in advance."""
+    if strict or allow_partial:
+        raise InputError(
+            f"{source}: {'--strict' if strict else '--allow-partial'}: the frames of {kind} are "
+            "not known in advance; save it to a file first"
+        )
 
 
 def _camera(number: int) -> Path:

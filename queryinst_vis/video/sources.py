@@ -65,7 +65,9 @@ def open_sources(
     """
     if len(sources) > 1 and all(is_image(word) and Path(word).is_file() for word in sources):
         files = sorted(map(Path, sources), key=natural_key)
-        return [open_source(files, selection, fps=fps, strict=strict)]
+        if live:
+            raise InputError(f"{files[0]}: --live: images are no live source")
+        return [open_source(files, selection, decoder=decoder, fps=fps, strict=strict)]
     words = [str(word) for source in sources for word in _videos_in(str(source))]
     opened = []
     for word in words:
@@ -137,7 +139,8 @@ def _longer_names(sources: list[tuple[str, str]]) -> list[str]:
             names = []
             for name, origin in sources:
                 path = Path(origin)
-                folders = path.parts[:-1][len(path.parts) - 1 - depth :] if depth else ()
+                above = path.parts[bool(path.anchor) : -1]
+                folders = above[max(len(above) - depth, 0) :]
                 suffix = path.suffix.replace(".", "_") if has_suffix else ""
                 names.append("_".join([*folders, name]) + suffix)
             if len({each.casefold() for each in names}) == len(names):

@@ -101,8 +101,8 @@ def read_cvat_videos(
     return build_video_set(videos, f"CVAT, {src.name}"), skipped
 
 
-def read_cvat_images(src: str | Path) -> dict[str, Any]:
-    """Content of a COCO file for exports of "CVAT for images 1.1".
+def read_cvat_images(src: str | Path) -> tuple[dict[str, Any], Counter[str]]:
+    """Content of a COCO file for exports of "CVAT for images 1.1", and numbers of skipped shapes.
 
     Expects ``SRC/annotations.xml`` and its images in ``SRC/images`` or ``SRC``.
     Each shape is an instance; shapes with the same label and ``group_id`` are one. A single box,
@@ -114,6 +114,7 @@ def read_cvat_images(src: str | Path) -> dict[str, Any]:
     src = Path(src)
     root = _parse(src / XML_NAME, for_images=True)
     images = []
+    skipped: Counter[str] = Counter()
     for entry in root.iter("image"):
         name = entry.get("name", "")
         where = f"{src / XML_NAME}, image {name:.80}"
@@ -124,7 +125,11 @@ def read_cvat_images(src: str | Path) -> dict[str, Any]:
         check_same_size(image_size(file, (height, width)), (height, width), "the XML says", where)
         parts: dict[tuple[str, str], list[RLE]] = defaultdict(list)
         upright = set()
-        for number, shape in enumerate(s for s in entry if s.tag not in {*_WITHOUT_AREA, "tag"}):
+        shapes = [shape for shape in entry if shape.tag not in {*_WITHOUT_AREA, "tag"}]
+        skipped.update(
+            f"{shape.tag} shapes skipped" for shape in entry if shape.tag in _WITHOUT_AREA
+        )
+        for number, shape in enumerate(shapes):
             here = f"{where}, shape {number}"
             label, group = shape.get("label"), shape.get("group_id", "0")
             if not label:
@@ -137,7 +142,7 @@ def read_cvat_images(src: str | Path) -> dict[str, Any]:
         instances = drawn_instances(unite(parts), boxes)
         images.append(LabelledImage(file.relative_to(src).as_posix(), height, width, instances))
     check_unique((image.file_name for image in images), "image", str(src / XML_NAME))
-    return build_image_set(images, f"CVAT, {src.name}")
+    return build_image_set(images, f"CVAT, {src.name}"), skipped
 
 
 def is_cvat_of_images(path: Path) -> bool:

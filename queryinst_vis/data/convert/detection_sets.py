@@ -19,6 +19,7 @@ from queryinst_vis.data.convert.image_sets import (
 from queryinst_vis.data.convert.images import image_size
 from queryinst_vis.errors import InputError
 from queryinst_vis.masks import encode_rle
+from queryinst_vis.utils.files import natural_key
 
 _BOX_WORDS = 6  # maximum of a YOLO box line (class, box, optional score); polygons have more
 
@@ -41,6 +42,7 @@ def read_yolo(path: Path, part: str, images: Path | None = None) -> tuple[dict[s
         InputError: an unreadable file, or a folder that is missing or outside
             that of ``data.yaml``.
     """
+    _read_yaml(path)
     folder = images or _part_folder(path, part)
     labels = _label_folder(folder)
     try:
@@ -116,7 +118,7 @@ def _to_coco(
     if not images:
         raise InputError(f"{folder}: contains no images; give their folder with --images")
     labelled = []
-    for image in images:
+    for image in sorted(images, key=lambda image: natural_key(Path(image))):
         detections = dataset.annotations[image]
         height, width = image_size(Path(image))
         masks, classes = detections.mask, detections.class_id
@@ -194,6 +196,17 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not readable as YAML ({_line(error)})") from error
     if not isinstance(values, dict) or "names" not in values:
         raise InputError(f"{path}: is not a YOLO data.yaml: 'names' is missing")
+    names = values["names"]
+    if isinstance(names, dict) and sorted(names, key=str) != sorted(range(len(names)), key=str):
+        raise InputError(
+            f"{path}: 'names' must number the classes from 0 without gaps; it has "
+            f"{', '.join(map(str, names)):.60}"
+        )
+    if "kpt_shape" in values:
+        raise InputError(
+            f"{path}: has keypoints ('kpt_shape'), which are not supported; keep only the class "
+            "and the box, the first five numbers of each label line, and remove 'kpt_shape'"
+        )
     return values
 
 

@@ -100,8 +100,8 @@ def read_labelme_videos(src: str | Path) -> tuple[dict[str, Any], dict[str, int]
     return build_video_set(videos, f"labelme, {src.name}"), notes
 
 
-def read_labelme_images(src: str | Path) -> dict[str, Any]:
-    """Content of a COCO file for labelme files of single images.
+def read_labelme_images(src: str | Path) -> tuple[dict[str, Any], Counter[str]]:
+    """Content of a COCO file for labelme files of single images, and the numbers of skipped shapes.
 
     Reads all labelme ``.json`` files in ``SRC`` and its subfolders. Each shape is an instance;
     shapes with the same label and ``group_id`` are one. A single rectangle is an instance without
@@ -115,6 +115,7 @@ def read_labelme_images(src: str | Path) -> dict[str, Any]:
     if not files:
         raise InputError(f"{src}: neither it nor its subfolders contain a .json file")
     images = []
+    skipped: Counter[str] = Counter()
     for path in show_progress(files, "reading labelme"):
         content = read_json(path, "labelme file")
         where = f"labelme file {path}"
@@ -124,17 +125,19 @@ def read_labelme_images(src: str | Path) -> dict[str, Any]:
         for index, shape in enumerate(require(content, "shapes", list, where)):
             here = f"{where}, shape {index}"
             label = require(shape, "label", str, here)
-            if shape.get("shape_type") not in _WITHOUT_AREA:
-                group = shape.get("group_id")
-                key = f"shape {index}" if group is None else f"group {group}"
-                parts[label, key].append(_shape_rle(shape, height, width, here))
-                if shape.get("shape_type") == "rectangle":
-                    rectangles.add((label, key))
+            if shape.get("shape_type") in _WITHOUT_AREA:
+                skipped[f"{shape['shape_type']} shapes skipped"] += 1
+                continue
+            group = shape.get("group_id")
+            key = f"shape {index}" if group is None else f"group {group}"
+            parts[label, key].append(_shape_rle(shape, height, width, here))
+            if shape.get("shape_type") == "rectangle":
+                rectangles.add((label, key))
         boxes = {key for key in rectangles if len(parts[key]) == 1}
         instances = drawn_instances(unite(parts), boxes)
         images.append(LabelledImage(name, height, width, instances))
     check_unique((image.file_name for image in images), "image", f"labelme files in {src}")
-    return build_image_set(images, f"labelme, {src.name}")
+    return build_image_set(images, f"labelme, {src.name}"), skipped
 
 
 def _in_order(identity: Identity) -> tuple[str, bool, int]:

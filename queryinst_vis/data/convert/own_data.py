@@ -117,14 +117,21 @@ def _read_labelme(path: Path, images: Path | None, videos: bool) -> OwnData:
     if images is not None:
         raise InputError("--images: not used for labelme, whose files contain the image paths")
     if not videos:
-        return OwnData("labelme", read_labelme_images(path), path)
+        return OwnData("labelme", _image_set(*read_labelme_images(path)), path)
     return OwnData("labelme videos", _video_set(*read_labelme_videos(path)), path)
 
 
 def _read_cvat(path: Path) -> OwnData:
     if (path / XML_NAME).is_file() and is_cvat_of_images(path / XML_NAME):
-        return OwnData("CVAT images", read_cvat_images(path), path)
+        return OwnData("CVAT images", _image_set(*read_cvat_images(path)), path)
     return OwnData("CVAT videos", _video_set(*read_cvat_videos(path)), path)
+
+
+def _image_set(image_set: dict[str, Any], skipped: Mapping[str, int]) -> dict[str, Any]:
+    """Print what was left out."""
+    for what, count in skipped.items():
+        print(f"{what}: {count}")
+    return image_set
 
 
 def _video_set(video_set: dict[str, Any], notes: Mapping[str, int]) -> dict[str, Any]:

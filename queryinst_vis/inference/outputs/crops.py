@@ -100,7 +100,9 @@ def _with_margin(box: list[float], frame: np.ndarray) -> tuple[int, int, int, in
 
 def _sharpness(picture: np.ndarray) -> float:
     """Standard deviation of the Laplacian, at a common image size."""
-    shrink = min(1.0, _LOOKED_AT / max(picture.shape[:2]))
+    height, width = picture.shape[:2]
+    shrink = min(1.0, _LOOKED_AT / max(height, width))
+    size = max(round(width * shrink), 1), max(round(height * shrink), 1)
     grey = cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2GRAY)
-    grey = cv2.resize(grey, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
+    grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
     return float(cv2.Laplacian(grey, cv2.CV_32F).std()) + 1.0  # +1: flat crops differ by size

@@ -16,7 +16,7 @@ from queryinst_vis.inference.outputs.output import Output, OutputContext, Output
 from queryinst_vis.inference.outputs.run_file import RunSettings
 from queryinst_vis.utils.files import atomic_folder, atomic_path, shortened
 from queryinst_vis.video.encoders import find_encoder
-from queryinst_vis.video.source import Source
+from queryinst_vis.video.source import Source, is_repeatable
 from queryinst_vis.visualization.timeline import read_origin
 
 _LONGEST_NAME = 251  # bytes before ".mp4"; file systems allow 255
@@ -81,6 +81,7 @@ class OutputPlan:
                 f"video {source.origin}: the annotated video would replace it; choose another "
                 f"folder than {folder} for the results"
             )
+        self._can_be_repeated = is_repeatable(source)
         self.origin = sha256(source.origin.encode(errors="surrogateescape")).hexdigest()
         if not overwrite:
             self._reject_results_of_others()
@@ -109,6 +110,9 @@ class OutputPlan:
     def _reject_results_of_others(self) -> None:
         """Raise an InputError if the folder contains results of another source.
 
+        Those of a pipe, of a live source or of frames in memory always are: there is no second
+        recording of them.
+
         Their source is noted in ``run.json`` or the timeline. Without this note, files are assumed
         to be of the same source if all files that earlier versions wrote exist.
         """
@@ -117,7 +121,7 @@ class OutputPlan:
         if origin is None:
             is_ours = all(self._path(file).exists() for file in _OF_EARLIER_VERSIONS)
         else:
-            is_ours = origin == self.origin
+            is_ours = origin == self.origin and self._can_be_repeated
         if existing and not is_ours:
             raise InputError(
                 f"{existing[0]}: contains results of another video; use another folder with "

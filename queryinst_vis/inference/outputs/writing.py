@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from queryinst_vis.drawing import Redaction, Redactor
-from queryinst_vis.errors import InputWarning
+from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.formats.track_store import TrackStore
 from queryinst_vis.inference.filters import check_classes
 from queryinst_vis.inference.outputs.embeddings import MeanEmbeddings
@@ -191,14 +191,14 @@ def write_outputs(
     Args:
         plan: what to write.
         tracker: the tracker that yields ``tracked``.
-        tracked: the results, at least one frame; closed at the end.
+        tracked: the results; closed at the end.
         source: the video.
         times: times of the previous stages.
         behind: maximum number of frames that tracking may be ahead of writing.
         progress: show a progress bar.
 
     Raises:
-        InputError: a file cannot be written, or the source turns out to be damaged.
+        InputError: a file cannot be written, or the source turns out to be damaged or empty.
     """
     start = time.perf_counter()
     stages = partial(_stage_seconds, times, start)
@@ -221,6 +221,8 @@ def write_outputs(
                 total = known_length(source)
                 for found in show_progress(timed, name, total, "frames", 0) if progress else timed:
                     finish(found)
+            if not tracks.length:
+                raise InputError(f"{source.origin}: has no frame in the selected range")
             writer.finish()
             found_classes = found_by_class(tracks, tracker.class_names)
             hint = None if found_classes else plan.run.hint(tracker.class_names)
