@@ -178,6 +178,7 @@ PARAMETERS = {
     "shapes_image": slim(6, 10, stages=4, track=False),
     "people": slim_lite2(1, 50, stages=4),
     "people_image": slim_lite2(1, 50, stages=4, track=False),
+    "people_free_image": slim_lite2(1, 50, stages=4, track=False),
     "local/tiny_coco": slim(80, 30, track=False),
     "local/mots_vis": slim(1, 30),
 }
