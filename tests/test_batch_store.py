@@ -130,7 +130,7 @@ def test_network_faults_lose_nothing(bucket, server, tmp_path, monkeypatch, faul
     counts = itertools.count()
 
     def inject(method):
-        return fault if method in ("PUT", "POST") and next(counts) % 5 == 0 else None
+        return fault if method in ("PUT", "POST") and next(counts) % 9 == 0 else None
 
     server.fault = inject
     _, summary = track_all(clips, bucket("out"))
