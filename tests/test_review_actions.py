@@ -198,6 +198,15 @@ def test_a_part_of_a_track_that_was_only_drawn_has_its_class(session):
     assert session.track(new).class_name == "dog"
 
 
+def test_a_part_that_was_drawn_after_the_last_detection_has_the_class_of_its_track(tmp_path):
+    tracks = {1: line(range(LENGTH), 2), 2: {0: (0, 12), 1: (1, 12), 11: (9, 12)}}
+    with ReviewSession.open(write_results(tmp_path, tracks, LENGTH, labels={2: 1})) as session:
+        session.apply(Draw(5, SQUARE, track=2))
+        session.apply(Draw(11, SQUARE, track=2, fill="none"))
+        [new] = session.apply(Split(2, 4)).created
+        assert session.track(new).class_name == session.track(2).class_name == "dog"
+
+
 def test_a_new_track_is_drawn_and_interpolated_between_two_frames(session):
     assert session.apply(Draw(2, SQUARE, class_name="dog")).created == (4,)
     assert (

@@ -149,13 +149,10 @@ def _split(index: TrackIndex, state: ReviewState, action: Split) -> Change:
     for part, where in ((before, f"before {frame}"), (after, f"from {frame} on")):
         if not len(frames_of(index, part)):
             raise InputError(f"track {track.track_id} has no region {where}: nothing to split")
-    new = _keep_class(
-        index, state, ReviewedTrack(state.next_id, after, track.class_name), before=track
-    )
+    new = ReviewedTrack(state.next_id, after, track.class_name)
     state = replace(state, next_id=state.next_id + 1)
-    return Change(
-        _with_tracks(index, state, replace(track, pieces=before), new), created=new.track_id
-    )
+    changed = _with_tracks(index, state, replace(track, pieces=before), new, origin=track)
+    return Change(changed, created=new.track_id)
 
 
 def _swap(index: TrackIndex, state: ReviewState, action: Swap) -> Change:
@@ -265,24 +262,24 @@ def _dismiss(index: TrackIndex, state: ReviewState, action: Dismiss) -> Change:
 
 
 def _with_tracks(
-    index: TrackIndex, state: ReviewState, *changed: ReviewedTrack, without: int | None = None
+    index: TrackIndex,
+    state: ReviewState,
+    *changed: ReviewedTrack,
+    without: int | None = None,
+    origin: ReviewedTrack | None = None,
 ) -> ReviewState:
-    """The state with changed tracks, reduced to their pieces with regions."""
+    """The state with changed tracks, reduced to their pieces with regions.
+
+    A track that keeps no region of the results keeps its class; a new one that of its ``origin``.
+    """
     settled = []
     for track in changed:
         pieces = tuple(piece for piece in track.pieces if len(frames_of(index, (piece,))))
-        before = state.tracks.get(track.track_id, track)
-        settled.append(_keep_class(index, state, replace(track, pieces=pieces), before))
+        name, before = track.class_name, state.tracks.get(track.track_id, origin)
+        if name is None and before and not any(isinstance(p.source, Stored) for p in pieces):
+            name = class_of(index, state, before)
+        settled.append(replace(track, pieces=pieces, class_name=name))
     return state.with_tracks(*settled, without=without)
-
-
-def _keep_class(
-    index: TrackIndex, state: ReviewState, track: ReviewedTrack, before: ReviewedTrack
-) -> ReviewedTrack:
-    """The track with its previous class, if none of its own regions has one."""
-    if track.class_name is not None or any(isinstance(p.source, Stored) for p in track.pieces):
-        return track
-    return replace(track, class_name=class_of(index, state, before))
 
 
 def _two_tracks(state: ReviewState, first: int, second: int) -> tuple[ReviewedTrack, ReviewedTrack]:
