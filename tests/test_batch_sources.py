@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from queryinst_vis.batch.compaction import compact
 from queryinst_vis.batch.store import Store, file_system_of
 from queryinst_vis.batch.tables import done_keys
 from queryinst_vis.errors import InputError
@@ -122,6 +123,17 @@ def test_a_file_name_that_is_not_utf8_is_tracked_or_fails_like_any_other(tmp_pat
     assert (summary.done, len(summary.failures)) == (2, 1)
     paths = parquet.read_table(tmp_path / "out" / "videos").column("path").to_pylist()
     assert any(path.endswith("caf\\udce9.mp4") for path in paths)
+
+
+def test_a_run_tracks_a_video_again_whose_result_file_is_empty(archive, tmp_path, monkeypatch):
+    use_tiny_model(monkeypatch)
+    track_all([archive], tmp_path / "out")
+    [path] = (tmp_path / "out" / "videos").iterdir()
+    path.write_bytes(b"")
+    plan, summary = track_all([archive], tmp_path / "out")
+    assert len(plan.todo) == summary.done == 1 and path.stat().st_size
+    path.with_name("0123.parquet").write_bytes(b"")
+    assert compact(Store(tmp_path / "out"), even_one_file=True) == 3
 
 
 def test_an_empty_result_file_left_by_a_power_failure_is_not_a_finished_video(tmp_path):

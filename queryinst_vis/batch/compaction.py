@@ -25,6 +25,7 @@ from queryinst_vis.batch.tables import (
     id_of_key,
     is_compacted,
     remove_video,
+    table_files,
 )
 from queryinst_vis.formats.track_tables import Row, write_parquet
 from queryinst_vis.utils.files import temporary_folder
@@ -49,7 +50,7 @@ def compact(store: Store, *, even_one_file: bool = False) -> int:
         InputError: a file cannot be read or written.
     """
     finish_compaction(store)
-    names = {table: list(store.list(table)) for table in _COLUMNS}
+    names = {table: table_files(store, table) for table in _COLUMNS}
     if len(names["videos"]) < 2 and not even_one_file:
         return 0
     keep = _newest_keys(store, names["videos"])
@@ -79,7 +80,7 @@ def outdated_keys(store: Store, done: Set[str]) -> set[str]:
     several = {key for key in done if count[id_of_key(key)] > 1}
     names = [
         name
-        for name in (store.list("videos") if several else ())
+        for name in (table_files(store, "videos") if several else ())
         if is_compacted(name) or name.removesuffix(".parquet") in several
     ]
     return several - _newest_keys(store, names)

@@ -23,6 +23,7 @@ from queryinst_vis.batch.tables import (
     id_of_key,
     key_of,
     remove_video,
+    table_files,
 )
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.track_tables import write_parquet
@@ -134,7 +135,7 @@ def _check_settings(
 def _versions(store: Store) -> dict[str, str]:
     """The content version of every completed video, by key."""
     found = {}
-    for name in store.list("videos"):
+    for name in table_files(store, "videos"):
         table = store.open_parquet(f"videos/{name}").read(columns=["key", "version"])
         found.update({row["key"]: row["version"] for row in table.to_pylist()})
     return found

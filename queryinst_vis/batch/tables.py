@@ -203,13 +203,16 @@ def video_row(
     }
 
 
+def table_files(store: Store, table: str) -> list[str]:
+    """Names of the files of a table, without empty ones, which a power failure may leave."""
+    return [name for name, size in store.list(table).items() if size]
+
+
 def done_keys(store: Store) -> set[str]:
     """Keys of the completed videos, including those in compacted files."""
     keys = set()
-    for name, size in store.list("videos").items():
+    for name in table_files(store, "videos"):
         stem = Path(name).stem
-        if not size:
-            continue  # left by a power failure
         if is_compacted(name):
             column = store.open_parquet(f"videos/{name}").read(columns=["key"]).column("key")
             keys.update(column.to_pylist())

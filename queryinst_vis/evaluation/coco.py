@@ -20,6 +20,7 @@ from queryinst_vis.evaluation.average_precision import METRICS, mean_defined, no
 from queryinst_vis.formats.annotation_set import AnnotationSet, open_ground_truth
 from queryinst_vis.formats.annotations import Annotation, decode_track, parse_annotation
 from queryinst_vis.formats.findings import Finding, Report, refuse_faults
+from queryinst_vis.formats.names import named_categories
 from queryinst_vis.formats.predictions import check_boxes, file_name, open_predictions
 
 Backend = Literal["pycocotools", "hotcoco"]
@@ -76,11 +77,7 @@ def evaluate_coco(
         message = "has neither `bbox` nor `segmentation`"
         report(Finding("broken entry", {"entry": detections[0]["id"]}, message))
     metrics = {}
-    categories = {
-        id_: name
-        for id_, name in sorted(images.categories.items())
-        if classes is None or name in classes
-    }
+    categories = named_categories(dict(sorted(images.categories.items())), classes)
     evaluate = partial(_evaluate, images, categories, coco=coco, coco_eval=coco_eval)
     if has_boxes:
         check_boxes(detections, report)

@@ -22,6 +22,7 @@ from queryinst_vis.evaluation.average_precision import (
 )
 from queryinst_vis.evaluation.overlaps import track_ious
 from queryinst_vis.evaluation.workers import map_videos
+from queryinst_vis.formats.names import named_categories
 from queryinst_vis.formats.video_set import MaskTrack, VideoSet, VideoTracks
 
 AREA_RANGES = {
@@ -101,11 +102,7 @@ def build_result(
     video_set: VideoSet, videos: Sequence[VideoMatches], classes: Collection[str] | None = None
 ) -> dict[str, Any]:
     """The result of ``evaluate_youtube_vis``, from the matches of all videos."""
-    categories = {
-        id_: name
-        for id_, name in video_set.categories.items()
-        if classes is None or name in classes
-    }
+    categories = named_categories(video_set.categories, classes)
     return {
         **summarise(videos, categories),
         "per_video_AP": {

@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import accumulate, pairwise
 from pathlib import PurePosixPath
 from typing import Any
@@ -24,6 +24,13 @@ def video_name(video: dict[str, Any]) -> str:
     path = PurePosixPath(_first_file(video) or f"video {video.get('id')}")
     is_video = "file_names" in video and path.parent.name
     return str(path.parent if is_video else path)
+
+
+def named_categories(
+    categories: Mapping[int, str], names: Collection[str] | None
+) -> dict[int, str]:
+    """The categories with one of these names, in the same order; None: all."""
+    return {id_: name for id_, name in categories.items() if names is None or name in names}
 
 
 def leaves_folder(file_name: str) -> bool:

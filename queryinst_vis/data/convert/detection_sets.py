@@ -42,8 +42,8 @@ def read_yolo(path: Path, part: str, images: Path | None = None) -> tuple[dict[s
         InputError: an unreadable file, or a folder that is missing or outside
             that of ``data.yaml``.
     """
-    _read_yaml(path)
-    folder = images or _part_folder(path, part)
+    values = _read_yaml(path)
+    folder = images or _part_folder(path, values, part)
     labels = _label_folder(folder)
     try:
         dataset = sv.DetectionDataset.from_yolo(str(folder), str(labels), str(path))
@@ -155,9 +155,8 @@ def _check_xml(file: Path) -> None:
         raise InputError(f"{file}: not readable as XML ({_line(error)})") from error
 
 
-def _part_folder(path: Path, part: str) -> Path:
+def _part_folder(path: Path, values: dict[str, Any], part: str) -> Path:
     """The image folder given by ``data.yaml``, which must be below the folder of the file."""
-    values = _read_yaml(path)
     named = values.get(part)
     if not isinstance(named, str) or Path(named).suffix == ".txt":
         raise InputError(f"{path}: '{part}' is {named!r:.60}, not a folder; use --images")
@@ -197,7 +196,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict) or "names" not in values:
         raise InputError(f"{path}: is not a YOLO data.yaml: 'names' is missing")
     names = values["names"]
-    if isinstance(names, dict) and sorted(names, key=str) != sorted(range(len(names)), key=str):
+    if isinstance(names, dict) and set(names) != set(range(len(names))):
         raise InputError(
             f"{path}: 'names' must number the classes from 0 without gaps; it has "
             f"{', '.join(map(str, names)):.60}"
