@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from io import StringIO
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -44,7 +44,8 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
     config = OmegaConf.structured(Config)
     for file, values in _read_layers(path, (), _Budget()):
         config = _merge(config, values, f"config {file}")
-    return _to_config(_override(config, overrides or []), f"config {path}")
+    overrides, planned = overrides or [], config.train.max_steps
+    return _in_steps(_to_config(_override(config, overrides), f"config {path}"), planned, overrides)
 
 
 def apply_overrides(config: Config, overrides: list[str]) -> Config:
@@ -56,7 +57,8 @@ def apply_overrides(config: Config, overrides: list[str]) -> Config:
     values = postpone_unset(asdict(config), Config)
     merged = OmegaConf.merge(OmegaConf.structured(Config), values)
     assert isinstance(merged, DictConfig)
-    return _to_config(_override(merged, overrides), "overrides")
+    changed = _to_config(_override(merged, overrides), "overrides")
+    return _in_steps(changed, config.train.max_steps, overrides)
 
 
 def config_from_dict(values: dict[str, Any], where: str) -> Config:
@@ -118,34 +120,24 @@ def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _override(config: DictConfig, overrides: list[str]) -> DictConfig:
-    planned = config.train.max_steps
     for override in overrides:
         config = _merge(config, _parse_override(override), f"override '{override}'")
-    named = {override.partition("=")[0] for override in overrides}
-    if "train.max_steps" in named and "train.epochs" not in named:
-        _count_in_steps(config, planned, named)
     return config
 
 
-def _count_in_steps(config: DictConfig, planned: int, named: set[str]) -> None:
-    """Replace a length in epochs by the given steps, with the same shape of the schedule.
+def _in_steps(config: Config, planned: int, overrides: list[str]) -> Config:
+    """Replace a length in epochs by ``train.max_steps``, if only that is overridden.
 
     Args:
-        config: modified.
-        planned: ``max_steps`` without the override, which the schedule refers to.
-        named: keys that are given, which stay as they are.
+        config: with the overrides.
+        planned: ``max_steps`` without them, which the schedule refers to.
+        overrides: as for ``load_config``.
     """
-    recipe = config.train
-    if recipe.epochs is None:
-        return
-    recipe.epochs = None
-    ratio = recipe.max_steps / planned
-    if "train.lr_steps" not in named:
-        recipe.lr_steps = [round(step * ratio) for step in recipe.lr_steps]
-    if "train.eval_every" not in named and recipe.eval_every:
-        recipe.eval_every = max(round(recipe.eval_every * ratio), 1)
-    if "train.warmup_steps" not in named:
-        recipe.warmup_steps = min(recipe.warmup_steps, recipe.max_steps // 10)
+    named = {override.partition("=")[0].removeprefix("train.") for override in overrides}
+    if config.train.epochs is None or "max_steps" not in named or "epochs" in named:
+        return config
+    recipe = replace(config.train, epochs=None, max_steps=planned)
+    return replace(config, train=recipe.of_length(config.train.max_steps, named))
 
 
 @dataclass

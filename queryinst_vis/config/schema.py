@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 from queryinst_vis.config.ranges import (
@@ -271,6 +272,24 @@ class TrainConfig:
     # csv: metrics.csv and curves.png; tensorboard; wandb: Weights & Biases (an extra), offline
     # unless WANDB_MODE=online
     loggers: list[str] = field(default_factory=lambda: ["csv", "tensorboard"])
+
+    def of_length(self, steps: int, given: Collection[str] = ()) -> TrainConfig:
+        """The recipe with another ``max_steps``, and ``lr_steps`` and ``eval_every`` in proportion.
+
+        The warm-up takes at most a tenth of it.
+
+        Args:
+            steps: the length.
+            given: names of fields that keep their value.
+        """
+        ratio = steps / self.max_steps
+        scaled: dict[str, Any] = {
+            "lr_steps": [round(milestone * ratio) for milestone in self.lr_steps],
+            "eval_every": max(round(self.eval_every * ratio), 1) if self.eval_every else 0,
+            "warmup_steps": min(self.warmup_steps, steps // 10),
+        }
+        changes = {name: value for name, value in scaled.items() if name not in given}
+        return replace(self, max_steps=steps, **changes)
 
 
 @dataclass

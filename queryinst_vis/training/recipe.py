@@ -51,14 +51,7 @@ def plan_schedule(recipe: TrainConfig, epoch: int, processes: int) -> TrainConfi
     batch = processes * recipe.batch_size * recipe.accumulate
     if recipe.epochs is not None:
         steps = max(math.ceil(recipe.epochs * epoch / batch), 1)
-        ratio = steps / recipe.max_steps
-        recipe = replace(
-            recipe,
-            max_steps=steps,
-            lr_steps=[round(milestone * ratio) for milestone in recipe.lr_steps],
-            eval_every=max(round(recipe.eval_every * ratio), 1) if recipe.eval_every else 0,
-            warmup_steps=min(recipe.warmup_steps, steps // 10),
-        )
+        recipe = recipe.of_length(steps)
     if recipe.scale_lr:
         recipe = replace(recipe, lr=recipe.lr * batch / recipe.reference_batch)
     return recipe

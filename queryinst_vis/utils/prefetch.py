@@ -184,8 +184,8 @@ class PolledLatest(_Feed[Item]):
     """
 
     def __init__(self, items: Iterable[Item]) -> None:
-        self._slot: Latest[Item] = Latest(items)
-        super().__init__(items, Queue(1), self._slot.replace)
+        self._slot: _Slot[Item] = _Slot()
+        super().__init__(items, Queue(1), self._slot.put)
 
     @property
     def dropped(self) -> int:
@@ -255,18 +255,30 @@ class Latest(Generic[Item]):
     """
 
     def __init__(self, items: Iterable[Item], until: Callable[[], bool] = lambda: False) -> None:
-        self.dropped = 0
         self._items = items
         self._until = until
+        self._slot: _Slot[Item] = _Slot()
+
+    @property
+    def dropped(self) -> int:
+        """Number of dropped items so far."""
+        return self._slot.dropped
 
     def __iter__(self) -> Iterator[Item]:
         # with a timeout, since the thread may be blocked by a stalled pipe
-        return _read_in_thread(self._items, Queue(1), self.replace, self._until, _JOIN_TIMEOUT)
+        return _read_in_thread(self._items, Queue(1), self._slot.put, self._until, _JOIN_TIMEOUT)
 
-    def replace(
+
+class _Slot(Generic[Item]):
+    """Overwrites the only entry of a queue, and counts the ``dropped`` ones."""
+
+    def __init__(self) -> None:
+        self.dropped = 0
+
+    def put(
         self, queue: Queue[_Entry[Item]], entry: _Entry[Item], stopped: threading.Event
     ) -> bool:
-        """Overwrite the slot; False if the consumer has stopped."""
+        """Put the newest entry; False if the consumer has stopped."""
         with suppress(Empty):
             queue.get_nowait()
             self.dropped += 1
