@@ -108,7 +108,7 @@ def test_a_decoder_that_exceeds_its_time_is_killed(begin, clip):
         opened(source)
 
 
-@pytest.mark.skipif(os.name != "posix", reason="limits on address space are POSIX's")
+@pytest.mark.skipif(os.name != "posix", reason="limits on memory are POSIX's")
 def test_a_decoder_that_exceeds_its_memory_fails(begin, clip):
     with pytest.raises(VideoFailedError) as caught:
         opened(begin(clip, decode_memory=1 << 20))

@@ -88,7 +88,7 @@ def test_bad_videos_are_reported_with_their_reason_and_do_not_affect_others(tmp_
 
     sources = [*sorted(folder.glob("*.m*")), folder / "huge"]
     options = VideoOptions("shapes", max_size=64, allow_partial=True)
-    limits = {"decode_memory": 1 << 30, "decode_silence": 10.0, "attempts": 1}
+    limits = {"decode_memory": 512 << 20, "decode_silence": 10.0, "attempts": 1}
     _, summary = track_all(sources, tmp_path / "out", options=options, streams=4, **limits)
     assert summary.done == 4
     kinds = {each.video.name: each.kind for each in summary.failures}

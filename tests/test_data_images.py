@@ -1,6 +1,8 @@
 """Reading image files."""
 
 import io
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -190,6 +192,27 @@ def test_missing_broken_and_truncated_files_are_refused_by_name(tmp_path):
         read_image(path)
     with pytest.raises(InputError, match="cannot be read"):
         read_image(tmp_path)
+
+
+def test_an_image_with_too_many_pixels_is_refused_by_their_number(tmp_path, monkeypatch):
+    write_picture(tmp_path / "a.jpg")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(InputError, match=rf"a\.jpg: has too many pixels .*{WIDTH * HEIGHT}"):
+        read_orientation(tmp_path / "a.jpg")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on allocated memory")
+def test_lack_of_memory_is_not_blamed_on_the_file(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((10_000, 10_000), np.uint8))
+    code = """
+import resource, sys
+from queryinst_vis.utils.images import read_image
+resource.setrlimit(resource.RLIMIT_DATA, (256 << 20, 256 << 20))  # bytes; the pixels have 286 MiB
+read_image(sys.argv[1])
+"""
+    words = [sys.executable, "-c", code, str(tmp_path / "a.png")]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert "MemoryError: image " in done.stderr and "a.png" in done.stderr
 
 
 def test_whole_jpegs_with_trailing_bytes_are_read(tmp_path):

@@ -105,7 +105,7 @@ def decode_video(
         video: to decode.
         folder: for downloads.
         connection: to the worker; this process exits when it is closed.
-        memory: limit of the address space in bytes; None: no limit.
+        memory: limit of allocated memory in bytes; None: no limit.
         cutting: how to cut long videos; None: decode them.
     """
     _prepare(memory)
@@ -139,7 +139,8 @@ def _prepare(memory: int | None) -> None:
     if memory is not None and sys.platform != "win32":
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+        # the address space would count what threads merely reserve, 64 MiB each
+        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
 
 
 def _out_of_memory(memory: int | None) -> str:

@@ -178,8 +178,7 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         type=_bytes,
         default="4G",
         metavar="SIZE",
-        help="memory limit (address space) for decoding a video, such as 512M "
-        "(default: %(default)s)",
+        help="memory limit for decoding a video, such as 512M (default: %(default)s)",
     )
     group.add_argument(
         "--decode-silence",

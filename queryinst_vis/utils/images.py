@@ -145,6 +145,8 @@ def read_orientation(path: str | Path) -> Orientation:
         return _parse_header(path)
     except FileNotFoundError as error:
         raise InputError(f"image {path}: no such file") from error
+    except Image.DecompressionBombError as error:
+        raise InputError(f"image {path}: has too many pixels ({error})") from error
     except _PIL_ERRORS as error:
         raise InputError(f"image {path}: not a readable image") from error
 
@@ -183,8 +185,10 @@ def _decode(data: bytes, path: str | Path) -> np.ndarray:
         pixels = cv2.imdecode(buffer, _AS_STORED | cv2.IMREAD_ANYDEPTH)
         if pixels is not None and pixels.dtype not in (np.uint8, np.uint16):
             pixels = cv2.imdecode(buffer, _AS_STORED)  # floating point and the like
-    except cv2.error:  # an empty buffer, or more pixels than OpenCV allows
-        pixels = None
+    except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise MemoryError(f"image {path}: {error.err}") from error
+        pixels = None  # an empty buffer, or more pixels than OpenCV allows
     if pixels is None:
         raise InputError(f"image {path}: not a readable image")
     return pixels
