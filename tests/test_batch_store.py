@@ -29,9 +29,10 @@ class FaultyServer:
     """Moto's S3 server with injected faults.
 
     Attributes:
-        fault: function from an HTTP method to "500", "cut" (the connection ends during the
-            upload), "lost" (the request is executed, but its response lost), "silence" (no
-            response until the client times out) or None.
+        fault: function from an HTTP method to "500", "400" (which the client itself does not
+            retry), "cut" (the connection ends during the upload), "lost" (the request is
+            executed, but its response lost), "silence" (no response until the client times out)
+            or None.
         injected: the faults so far.
     """
 
@@ -48,9 +49,9 @@ class FaultyServer:
         if fault is None:
             return self._s3(environ, start_response)
         self.injected.append(fault)
-        if fault == "500":
+        if fault.isdigit():
             environ["wsgi.input"].read()
-            start_response("500 Internal Server Error", [("Content-Length", "0")])
+            start_response(f"{fault} Error", [("Content-Length", "0")])
             return [b""]
         if fault == "silence":
             time.sleep(SILENCE)
@@ -129,8 +130,8 @@ def test_network_faults_lose_nothing(bucket, server, tmp_path, monkeypatch, faul
     clips = [write_clip(tmp_path / f"{number}.mp4", 3) for number in range(3)]
     counts = itertools.count()
 
-    def inject(method):
-        return fault if method in ("PUT", "POST") and next(counts) % 9 == 0 else None
+    def inject(method):  # a file is written by three requests: the faults hit each kind
+        return fault if method in ("PUT", "POST") and next(counts) % 10 == 0 else None
 
     server.fault = inject
     _, summary = track_all(clips, bucket("out"))
@@ -156,7 +157,7 @@ def test_videos_are_read_despite_network_faults(bucket, server, tmp_path, monkey
     [first, second] = find([videos])
 
     def inject(method):
-        return fault if method in ("GET", "HEAD") and next(counts) % 4 == 0 else None
+        return fault if method in ("GET", "HEAD") and next(counts) % 5 == 0 else None
 
     server.fault = inject
     _, summary = track_all([videos], tmp_path / "out")
@@ -183,12 +184,12 @@ def test_retries_of_a_failing_store_are_bounded(bucket, server, tmp_path, monkey
 
     def inject(method):
         requests.append(method)
-        return "500" if method == "PUT" else None
+        return "400" if method == "PUT" else None
 
     store = Store(out)
     server.fault = inject
-    monkeypatch.setattr(store_module, "ATTEMPTS", 2)  # each of them is several requests
-    with pytest.raises(InputError, match=r"/out/clip\.mp4: failed 2 times in \d+ s") as caught:
+    monkeypatch.setattr(store_module, "ATTEMPTS", 3)
+    with pytest.raises(InputError, match=r"/out/clip\.mp4: failed 3 times in \d+ s") as caught:
         store.put(clip, "clip.mp4")
     assert SECRET not in str(caught.value)
     by_count = len(requests)
