@@ -97,7 +97,7 @@ def test_no_detections_print_a_suggestion(photos, weights, tmp_path, capsys):
     assert run(photos, "--weights", weights, "--out", out, "--score-threshold", "1") == 0
     said = capsys.readouterr()
     assert "0 instances in 2 images" in said.out
-    assert "nothing was found: these weights know box, crate; try other" in said.err
+    assert "nothing was found: these weights detect box, crate; try other" in said.err
     assert json.loads((out / "detections.json").read_text())["annotations"] == []
 
 

@@ -239,7 +239,7 @@ def test_an_empty_result_prints_a_suggestion(video, out, monkeypatch, capsys):
     words = ["track", str(video), "--out", str(out), "--save", "json,mots,csv,coco-video,jsonl"]
     assert cli.main([*words, "--conf", "0.5"]) == 0
     hint = json.loads((out / "run.json").read_text())["hint"]
-    assert "these weights (people) know 'box', 'crate'" in hint
+    assert "these weights (people) detect 'box', 'crate'" in hint
     assert "--weights shapes or coco" in hint and "--conf 0.25" in hint
     printed = capsys.readouterr()
     assert hint in printed.err and hint not in printed.out
@@ -269,7 +269,7 @@ def test_an_unknown_class_is_refused_with_the_nearest_name(video, out, capsys):
     words = ["track", str(video), "--out", str(out), "--weights", "shapes", "--device", "cpu"]
     assert cli.main([*words, "--classes", "sqare"]) == 2
     assert (
-        "class 'sqare': these weights do not know it; did you mean 'square'"
+        "class 'sqare': not a class of these weights; did you mean 'square'"
         in capsys.readouterr().err
     )
     assert not out.exists()

@@ -14,6 +14,7 @@ import pytest
 import queryinst_vis
 from tests.reference_support import ENTRIES, ROOT, resolve
 
+REMOTE = re.compile(r"(https?:)?//")
 ARGUMENTS = re.compile(r"^ *Args:\n(?P<body>(?:(?: {4,}.*)?\n)+?)(?=^\s*$|\Z)", re.MULTILINE)
 
 
@@ -57,21 +58,24 @@ def test_every_page_is_in_the_navigation():
 
 
 class Resources(HTMLParser):
-    """Collects the resources of a page: scripts, style sheets, pictures, frames, media."""
+    """Collects the resources of a page (scripts, style sheets, pictures, media) and its links."""
 
     def __init__(self) -> None:
         super().__init__()
         self.urls: list[str] = []
+        self.links: list[str] = []
 
     def handle_starttag(self, tag, attributes):
         values = dict(attributes)
+        if tag == "a" and values.get("href"):
+            self.links.append(values["href"].partition("#")[0])
         if tag == "link" and values.get("rel") not in ("stylesheet", "icon", "preload"):
             return
         if tag != "a":
             self.urls += [values[key] for key in ("src", "href", "poster") if values.get(key)]
 
 
-def test_the_site_builds_and_its_pages_load_nothing_from_elsewhere(tmp_path):
+def test_the_site_builds_without_dead_links_and_loads_nothing_from_elsewhere(tmp_path):
     pytest.importorskip("zensical", reason="needs zensical: pip install -e '.[dev]'")
     shutil.copy(ROOT / "mkdocs.yml", tmp_path)
     shutil.copytree(ROOT / "docs", tmp_path / "docs")
@@ -88,6 +92,10 @@ def test_the_site_builds_and_its_pages_load_nothing_from_elsewhere(tmp_path):
     for page in pages:
         resources = Resources()
         resources.feed(page.read_text())
-        assert [url for url in resources.urls if re.match(r"(https?:)?//", url)] == [], page
+        assert [url for url in resources.urls if REMOTE.match(url)] == [], page
+        local = [link for link in resources.links if link and not REMOTE.match(link)]
+        if page.name == "404.html":  # shown at any address: its links start at the root
+            continue
+        assert [link for link in local if not (page.parent / link).exists()] == [], page
     styles = [path.read_text() for path in (tmp_path / "out" / "site").rglob("*.css")]
     assert not any(re.search(r"url\(['\"]?(https?:)?//", style) for style in styles)

@@ -17,6 +17,8 @@ Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 Run = Callable[[argparse.Namespace], None]
 
 CONFIG_HELP = "a YAML file, or the name of a bundled config, e.g. coco/queryinst_r50_100q_1x"
+_EXPORTED = "an .onnx or .xml file that 'queryinst-vis export-onnx' or 'export-openvino' wrote"
+_BY_NAME = "a name listed by 'queryinst-vis weights', or hf://OWNER/NAME[/FILE][@REVISION]"
 
 
 class OutputFile(type(Path())):  # type: ignore[misc]  # Path itself has subclasses from 3.12 on
@@ -83,18 +85,14 @@ def add_config(parser: argparse.ArgumentParser, weights: bool = False) -> None:
     """CONFIG, optionally WEIGHTS, and any number of key=value."""
     parser.add_argument("config", metavar="CONFIG", help=CONFIG_HELP)
     if weights:
-        add_weights(parser)
+        add_weights(parser, exported=True)
     add_overrides(parser, "train.max_steps=100")
 
 
-def add_weights(parser: argparse.ArgumentParser) -> None:
-    """WEIGHTS."""
-    parser.add_argument(
-        "weights",
-        metavar="WEIGHTS",
-        help="a .safetensors file, a name listed by 'queryinst-vis weights', or "
-        "hf://OWNER/NAME[/FILE][@REVISION]",
-    )
+def add_weights(parser: argparse.ArgumentParser, exported: bool = False) -> None:
+    """WEIGHTS, optionally those of an exported model as well."""
+    kinds = f"a .safetensors file, {_EXPORTED}, " if exported else "a .safetensors file, "
+    parser.add_argument("weights", metavar="WEIGHTS", help=kinds + _BY_NAME)
 
 
 def add_weights_option(parser: argparse.ArgumentParser, also: str = "") -> None:
@@ -103,9 +101,7 @@ def add_weights_option(parser: argparse.ArgumentParser, also: str = "") -> None:
         "--weights",
         default="people",
         metavar="NAME|FILE",
-        help="a .safetensors file, an .onnx or .xml file that 'queryinst-vis export-onnx' or "
-        "'export-openvino' wrote, a name listed by 'queryinst-vis weights', or "
-        f"hf://OWNER/NAME[/FILE][@REVISION]{also} (default: %(default)s)",
+        help=f"a .safetensors file, {_EXPORTED}, {_BY_NAME}{also} (default: %(default)s)",
     )
 
 
@@ -122,8 +118,8 @@ def add_choices(parser: argparse._ActionsContainer) -> None:
         "--score-threshold",
         type=fraction,
         metavar="P",
-        help="score threshold, 0..1 (default: that of the weights, or 0.3 if that is the 0.05 "
-        "used for benchmarks)",
+        help="score threshold, 0..1 (default: that of the weights, or 0.3 if that is a "
+        "benchmark value, 0.05 or 0)",
     )
     parser.add_argument(
         "--iou",

@@ -173,7 +173,7 @@ def _add_fill_masks(tools: Commands) -> None:
         "estimate of the quality. Detections come from 'queryinst-vis detect photos --out found'.",
         "queryinst-vis data fill-masks boxes.json found/detections.json masks.json",
     )
-    add_set(parser)
+    parser.add_argument("set", type=Path, metavar="SET.json", help="COCO file")
     parser.add_argument(
         "detections",
         type=Path,

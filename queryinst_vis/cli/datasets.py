@@ -278,7 +278,7 @@ def _add_cityscapes(datasets: Commands) -> None:
         "cityscapes",
         "convert_cityscapes",
         ("SRC", "a split, e.g. gtFine/train"),
-        "Cityscapes instance maps of one split to a COCO JSON file.",
+        "Convert the Cityscapes instance maps of one split to a COCO JSON file.",
         "Reads SRC/CITY/*_gtFine_instanceIds.png; file names are relative to leftImg8bit/SPLIT.",
         "data/cityscapes/gtFine/val data/cityscapes/annotations/instances_val.json",
     )

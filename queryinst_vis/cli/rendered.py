@@ -28,7 +28,7 @@ def add_coco_video(datasets: Commands) -> None:
         datasets,
         "coco-video",
         _run_coco_video,
-        "COCO images to pseudo-videos, by simulating a camera that moves over each image.",
+        "Convert COCO images to pseudo-videos by simulating a camera that moves over each image.",
         "Writes DST/frames, DST/youtube_vis.json and DST/coco.json (the frames as images), with\n"
         "exact masks. The output is deterministic for given options and seed.",
         "queryinst-vis convert-dataset coco-video data/coco/annotations/instances_val2017.json "

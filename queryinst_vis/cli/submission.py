@@ -23,7 +23,7 @@ def add(commands: Commands) -> None:
         "queryinst-vis check-submission results.zip data/youtube_vis_2019/valid.json",
         "queryinst-vis check-submission results.json valid.json --json findings.json",
     )
-    _add_results(check)
+    check.add_argument("results", type=Path, metavar="RESULTS", help="result file, JSON or zipped")
     check.add_argument("set", type=Path, metavar="SET.json", help="the set's videos and classes")
     check.add_argument(
         "--json", type=OutputFile, metavar="OUT", help="also write all findings as JSON"
@@ -37,13 +37,9 @@ def add(commands: Commands) -> None:
         "checked first; with --set, all checks of check-submission are run.",
         "queryinst-vis zip results.json results.zip --set data/youtube_vis_2019/valid.json",
     )
-    _add_results(pack)
+    pack.add_argument("results", type=Path, metavar="RESULTS", help="JSON result file")
     pack.add_argument("target", type=OutputFile, metavar="OUT.zip", help="zip file to write")
     pack.add_argument("--set", type=Path, metavar="SET.json", help="the set's videos and classes")
-
-
-def _add_results(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("results", type=Path, metavar="RESULTS", help="result file, JSON or zipped")
 
 
 def _run_check(arguments: argparse.Namespace) -> None:

@@ -113,7 +113,7 @@ def _add_average_weights(commands: Commands) -> None:
         "Average the weights of several training runs of one model.",
         "The mean of a model and of its fine-tuned successor is often better on both kinds of\n"
         "data (model soups). Parts that some files lack, such as a track head, are averaged over\n"
-        "the others. The config is that of the last file.",
+        "the others. The config is that of the last file, or of the last one with a track head.",
         "queryinst-vis average-weights work/people_image/final.safetensors "
         "work/people_pairs/final.safetensors work/people.safetensors",
     )

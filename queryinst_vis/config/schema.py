@@ -25,8 +25,8 @@ class BackboneConfig:
     """A timm model with feature maps at strides 4, 8, 16 and 32."""
 
     name: str = "resnet50"
-    # A local file with timm's key names; null: random initialisation. Ignored if
-    # train.init_weights is set, which contains the backbone
+    # A local file with timm's key names; null: random initialisation. Ignored if the file of
+    # train.init_weights contains this backbone
     weights: str | None = None
     # Freeze the stem and this many of the four stages
     frozen_stages: Annotated[int, Range(0, 4)] = 1

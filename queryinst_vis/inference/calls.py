@@ -50,8 +50,8 @@ def track(
         device: ``"auto"``: a GPU if available.
         max_size: maximum longer side of the network input in pixels; None: that of the weights.
         classes: track only these classes, by name or 0-based label; None: all.
-        conf: score threshold, 0..1; None: that of the weights, or 0.3 if that is the 0.05
-            used for benchmarks.
+        conf: score threshold, 0..1; None: that of the weights, or 0.3 if that is a
+            benchmark value, 0.05 or 0.
         iou: IoU threshold for NMS, 0..1; None: that of the weights.
         start: start time in seconds; None: the beginning of the source.
         end: end time in seconds, exclusive; None: the end of the source.
@@ -140,8 +140,8 @@ def detect(
         classes: keep only these classes, by name or 0-based label; None: all.
         iou: IoU threshold for NMS, 0..1; None: that of the weights.
         bgr: arrays have OpenCV's channel order.
-        conf: score threshold, 0..1; None: that of the weights, or 0.3 if that is the 0.05
-            used for benchmarks.
+        conf: score threshold, 0..1; None: that of the weights, or 0.3 if that is a
+            benchmark value, 0.05 or 0.
 
     Raises:
         InputError: an invalid image, weights or setting.

@@ -273,8 +273,8 @@ def _hint(detector: Detector) -> str:
     names = ", ".join(detector.class_names[:10])
     more = f" and {len(detector.class_names) - 10} more" if len(detector.class_names) > 10 else ""
     return (
-        f"nothing was found: these weights know {names}{more}; try other weights (--weights) or a "
-        f"lower threshold than {threshold:g} (--conf)"
+        f"nothing was found: these weights detect {names}{more}; try other weights (--weights) "
+        f"or a lower threshold than {threshold:g} (--conf)"
     )
 
 

@@ -73,7 +73,7 @@ def check_classes(classes: Sequence[str | int] | None, class_names: Sequence[str
         if isinstance(wanted, str) and wanted not in class_names:
             near = nearest_name(wanted, class_names)
             hint = f"did you mean '{near}'?" if near else f"there are {list_names(class_names)}"
-            raise InputError(f"class '{wanted}': these weights do not know it; {hint}")
+            raise InputError(f"class '{wanted}': not a class of these weights; {hint}")
         if not isinstance(wanted, str) and not 0 <= wanted < len(class_names):
             raise InputError(f"class {wanted}: labels are from 0 to {len(class_names) - 1}")
 

@@ -24,7 +24,7 @@ class TrackOptions:
     Attributes:
         weights: as for ``VideoTracker.from_pretrained``: a name, a file, or any detector.
         conf: score threshold, 0..1; None: ``inference.score_threshold`` of the weights, or 0.3 if
-            that is the 0.05 used for benchmarks.
+            that is a benchmark value, 0.05 or 0.
         iou: IoU threshold for NMS, 0..1; None: that of the weights.
         classes: track only these classes, by name or 0-based label; None: all.
         max_size: maximum longer side of the network input in pixels; None: that of the weights.

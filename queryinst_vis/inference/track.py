@@ -73,7 +73,7 @@ def track_video(
         encoder: of the videos, of ``video.encoders.ENCODERS``, or ``"auto"``: hardware if it works.
         redaction: classes and track ids that are blurred, or cut out, in all images and videos.
         score_threshold: 0..1; None: ``inference.score_threshold`` of the weights, or 0.3 if that
-            is the 0.05 used for benchmarks.
+            is a benchmark value, 0.05 or 0.
         classes: track only these classes, by name or 0-based label; None: all.
         iou: IoU threshold for NMS, 0..1; None: that of the weights.
         selection: the frames to process; the annotated video keeps its playback speed.

@@ -66,7 +66,7 @@ def open_sources(
     if len(sources) > 1 and all(is_image(word) and Path(word).is_file() for word in sources):
         files = sorted(map(Path, sources), key=natural_key)
         if live:
-            raise InputError(f"{files[0]}: --live: images are no live source")
+            raise InputError(f"{files[0]}: --live: images are not a live source")
         return [open_source(files, selection, decoder=decoder, fps=fps, strict=strict)]
     words = [str(word) for source in sources for word in _videos_in(str(source))]
     opened = []

@@ -77,7 +77,7 @@ class RunSettings:
         looked_for = self.options.get("classes")
         only = f" (restricted to {list_names(looked_for)})" if looked_for else ""
         return (
-            f"nothing was found; these weights ({self.weights}) know {list_names(class_names)}"
+            f"nothing was found; these weights ({self.weights}) detect {list_names(class_names)}"
             f"{only}. Try other weights (--weights {' or '.join(others)}; 'queryinst-vis weights' "
             f"lists them) or a lower threshold (--conf {lower:g})"
         )
