@@ -14,7 +14,7 @@ from data_support import (
 )
 
 from queryinst_vis.data.tools.edit import filter_set, merge_sets, remap_set
-from queryinst_vis.data.tools.split import split_set
+from queryinst_vis.data.tools.split import sequences_of, split_set
 from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.evaluation import evaluate_coco, evaluate_tracking, evaluate_youtube_vis
 from queryinst_vis.formats.annotation_set import open_set
@@ -200,6 +200,52 @@ def test_merge_prefixes_the_file_names_of_images():
     merged = merge_sets([parsed(coco_content()), parsed(coco_content())], ["a/", "b/"])
     names = [image["file_name"] for image in merged["images"]]
     assert names == ["a/a.jpg", "a/b.jpg", "b/a.jpg", "b/b.jpg"]
+
+
+def frames_of_videos(videos):
+    """A COCO set with three images and a track per video."""
+    content = coco_content()
+    [template] = [{**entry} for entry in content["images"][:1]]
+    [annotation] = [{**entry} for entry in content["annotations"][:1]]
+    images = [
+        {**template, "id": 10 * video + frame, "file_name": f"v{video}/{frame}.jpg"}
+        | {"video_id": video}
+        for video in range(1, videos + 1)
+        for frame in range(3)
+    ]
+    annotations = [
+        {**annotation, "id": number, "image_id": image["id"], "track_id": image["video_id"]}
+        for number, image in enumerate(images, start=1)
+    ]
+    return {**content, "images": images, "annotations": annotations}
+
+
+def sequences_by_files(content):
+    sequences = sequences_of(parsed(content))
+    files = {image["id"]: image["file_name"] for image in content["images"]}
+    return sorted(
+        sorted(files[identity] for identity in sequences if sequences[identity] == name)
+        for name in set(sequences.values())
+    )
+
+
+def test_merged_frames_of_different_videos_do_not_become_one_sequence():
+    frames = frames_of_videos(3)
+    merged = merge_sets([parsed(frames), parsed(frames)], ["a/", "b/"])
+    assert sequences_by_files(merged) == [
+        [f"{folder}/v{video}/{frame}.jpg" for frame in range(3)]
+        for folder in "ab"
+        for video in (1, 2, 3)
+    ]
+    assert [entry["track_id"] for entry in merged["annotations"]] == [
+        track for track in range(1, 7) for _ in range(3)
+    ]
+
+
+def test_merging_the_parts_of_an_image_set_restores_its_sequences():
+    frames = frames_of_videos(6)
+    merged = merge_sets([parsed(part) for part in split_set(parsed(frames), 0.4)])
+    assert sequences_by_files(merged) == sequences_by_files(frames)
 
 
 @pytest.mark.parametrize(

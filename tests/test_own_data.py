@@ -138,6 +138,19 @@ def write_cvat(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.parametrize(("write", "kind"), [(write_labelme, "labelme"), (write_cvat, "CVAT")])
+def test_an_image_folder_that_would_be_ignored_is_refused(tmp_path, write, kind):
+    write(tmp_path / "data")
+    with pytest.raises(InputError, match=f"--images: not used for {kind}"):
+        read_own_data(tmp_path / "data", tmp_path)
+
+
+def test_validation_images_need_annotations(tmp_path, capsys):
+    words = ["finetune", "people", str(tmp_path), "--work-dir", str(tmp_path / "run")]
+    assert cli.main([*words, "--val-images", str(tmp_path)]) == 2
+    assert "--val-images: give the annotations" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("write", [write_labelme, write_cvat])
 def test_an_upright_rectangle_is_a_box_whose_mask_is_unknown(tmp_path, write):
     content = read_own_data(write(tmp_path / "data")).content

@@ -117,6 +117,13 @@ def test_result_files_of_one_name_are_distinguished_by_folder(files):
     assert "A is before/results.json, B is after/results.json" in text
 
 
+def test_result_files_at_different_depths_are_distinguished_by_path(files):
+    (files / "baseline").mkdir()
+    (files / "baseline" / "right.json").write_text((files / "right.json").read_text())
+    text = text_of(write(files, "right", "baseline/right").read_text())
+    assert "B is baseline/right.json" in text
+
+
 def test_a_file_is_not_compared_with_itself(files):
     with pytest.raises(InputError, match="is compared with itself"):
         write(files, "right", "right")

@@ -184,10 +184,11 @@ def test_of_many_evaluations_a_sample_with_the_last_is_shown(copied, tmp_path):
     [
         (["{empty}"], "contains no training run"),
         (["{empty}", "results.json"], "is a folder; give only a WORK_DIR"),
+        (["{empty}", "--images", "photos"], "--images: not used for"),
         (["gt.json"], "give one or two result files after the ground truth"),
         (["gt.json", "a.json", "b.json", "c.json"], "give one or two result files"),
     ],
-    ids=["no run", "folder and results", "no results", "three results"],
+    ids=["no run", "folder and results", "images", "no results", "three results"],
 )
 def test_bad_input_of_the_training_report_ends_in_one_line(tmp_path, capsys, words, said):
     words = [word.format(empty=tmp_path) for word in words]

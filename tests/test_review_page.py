@@ -9,20 +9,11 @@ import pytest
 
 pytest.importorskip("starlette", reason="the extra 'review' is not installed")
 
-from queryinst_vis.review import ReviewSession
+from queryinst_vis.review import Check, ReviewSession, Undo
 from queryinst_vis.video import VideoWriter
 from tests.browser import EXECUTABLE
-from tests.review_server import ReviewServer
-from tests.review_support import FPS, HEIGHT, WIDTH, line, write_results
-
-FRAMES = 9
-ATTACK = "<img src=x onerror=alert(1)>"
-TRACKS = {
-    1: line(range(FRAMES), 1),
-    2: line(range(FRAMES), 8),
-    3: line(range(5, FRAMES), 15, x=4),
-    4: line(range(4), 15, x=4),
-}
+from tests.review_support import FPS, HEIGHT, WIDTH, write_results
+from tests.reviewer import ATTACK, FRAMES, TRACKS, Reviewer
 
 
 @pytest.fixture(scope="module")
@@ -34,74 +25,6 @@ def browser():
         browser = driver.chromium.launch(executable_path=EXECUTABLE, args=["--no-sandbox"])
         yield browser
         browser.close()
-
-
-class Reviewer:
-    """A page in the browser; ``survive`` kills and restarts its server."""
-
-    def __init__(self, browser, folder, video):
-        self.folder, self.video = folder, video
-        self.page = browser.new_context(viewport={"width": 1000, "height": 900}).new_page()
-        self.errors = []
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("console", self._note)
-        self.page.on("dialog", lambda dialog: dialog.accept(ATTACK))
-        self.server = None
-        self.survive()
-
-    def _note(self, message):
-        # a killed server refuses connections, and may leave a response incomplete
-        expected = ("409 (Conflict)", "ERR_CONNECTION", "ERR_CONTENT_LENGTH_MISMATCH")
-        is_expected = any(each in message.text for each in expected)
-        if message.type in ("error", "warning") and not is_expected:
-            self.errors.append(f"{message.text} {message.location}")
-
-    def survive(self):
-        """Kill the server, restart it on the same port, and open the page again."""
-        port = 0
-        if self.server is not None:
-            port = self.server.port
-            self.server.kill()
-        self.server = ReviewServer(self.folder, self.video, port)
-        self.page.goto(self.server.url)
-        self.page.locator("#panel").wait_for()
-
-    def tracks(self):
-        """``{id: (title, spans)}`` as shown by the page."""
-        shown = self.page.evaluate("review.shown().map((t) => [t.id, t.title, t.spans])")
-        return {id_: (title, [tuple(span) for span in spans]) for id_, title, spans in shown}
-
-    def at(self, frame):
-        self.page.evaluate("(frame) => review.player.seek(frame)", frame)
-
-    def select(self, frame, *tracks):
-        """Click on tracks in the frame."""
-        self.at(frame)
-        self.page.keyboard.press("Escape")
-        for number, track in enumerate(tracks):
-            x, y = TRACKS[track][frame]
-            self.click(x + 2, y + 2, modifiers=["Shift"] if number else [])
-        assert self.page.evaluate("review.selected") == list(tracks)
-
-    def click(self, x, y, **options):
-        box = self.page.locator(".player-canvas").bounding_box()
-        position = {"x": box["width"] * x / WIDTH, "y": box["height"] * y / HEIGHT}
-        self.page.click(".player-canvas", position=position, **options)
-
-    def press(self, key, status=None):
-        self.page.keyboard.press(key)
-        if status is not None:
-            self.wait_for(status)
-
-    def wait_for_frame(self, number):
-        from playwright.sync_api import expect
-
-        expect(self.page.get_by_label("frame number")).to_have_value(str(number))
-
-    def wait_for(self, status):
-        from playwright.sync_api import expect
-
-        expect(self.page.locator("#status")).to_contain_text(status)
 
 
 @pytest.fixture
@@ -308,3 +231,100 @@ def test_a_dead_server_is_reported_and_nothing_is_lost(reviewer):
     reviewer.press("x", "restart it")
     reviewer.survive()
     assert sorted(reviewer.tracks()) == [1, 2, 3, 4]
+
+
+SLOW = """
+    const fetched = window.fetch;
+    window.fetch = async (path, options) => {
+        if (path.startsWith("picture")) await wait(60);
+        return fetched(path, options);
+    };
+"""
+
+
+def test_actions_reach_the_server_while_frames_are_skipped(reviewer):
+    said = reviewer.page.evaluate(
+        "async () => {"
+        + SLOW
+        + """
+            const waits = [];
+            for (let index = 1; index < 8; index++) {
+                waits.push(review.player.seek(index));
+                if (index === 3) waits.push(review.act({ action: "check" }));
+                await wait(16);
+            }
+            const all = Promise.all(waits).then(() => review.act({ action: "undo" }));
+            return Promise.race([all.then(() => "done"), wait(9000).then(() => "late")]);
+        }"""
+    )
+    assert said == "done"
+    reviewer.server.kill()
+    with ReviewSession.open(reviewer.folder) as session:
+        assert [type(record.action) for record in session.records] == [Check, Undo]
+
+
+def test_playback_goes_on_after_seeks_that_follow_each_other_quickly(reviewer):
+    reviewer.page.evaluate(
+        "async () => {"
+        + SLOW
+        + """
+            review.player.play();
+            for (const index of [2, 4, 6, 5, 3]) {
+                review.player.seek(index);
+                await wait(16);
+            }
+        }"""
+    )
+    reviewer.wait_for_frame(8)
+
+
+def test_a_drawing_keeps_its_choices_and_is_saved_once(reviewer):
+    page = reviewer.page
+    page.keyboard.press("d")
+    page.get_by_label("between drawn frames").select_option("none")
+    for x, y in ((20, 2), (26, 2), (26, 8)):
+        reviewer.click(x, y)
+    reviewer.press("f", "saved: check")
+    assert page.get_by_label("between drawn frames").input_value() == "none"
+    page.evaluate("() => { review.panel.saveDrawing(); review.panel.saveDrawing(); }")
+    reviewer.wait_for("saved: draw")
+    page.evaluate("review.act({ action: 'check' })")
+    assert sorted(reviewer.tracks()) == [1, 2, 3, 4, 5]
+
+
+def test_a_name_survives_other_actions_while_it_is_typed(reviewer):
+    page = reviewer.page
+    reviewer.select(2, 1)
+    page.keyboard.press("n")
+    page.keyboard.type("ann")
+    page.evaluate("review.act({ action: 'check' })")
+    page.keyboard.type("a")
+    page.keyboard.press("Enter")
+    reviewer.wait_for("saved: name")
+    assert reviewer.tracks()[1][0] == "#1 person anna"
+
+
+def test_suggestions_for_edited_tracks_are_dropped(reviewer):
+    page = reviewer.page
+    page.locator("#queue >> text=Suggestion 1 of").wait_for()
+    crops = "review.panel.queue.list.flatMap((each) => each.crops.map((crop) => crop.track))"
+    track = page.evaluate(f"{crops}[0]")
+    page.evaluate("(track) => review.act({ action: 'delete', track })", track)
+    assert track not in page.evaluate(crops)
+
+
+def test_focused_buttons_are_pressed_by_the_keyboard_and_tracks_selected(reviewer):
+    page = reviewer.page
+    page.get_by_label("which frames").select_option("all")
+    page.focus("#export button")
+    page.keyboard.press("Enter")
+    page.locator("#export p[role=status]", has_text="wrote").wait_for()
+    page.keyboard.press(".")
+    page.keyboard.press(".")
+    assert page.evaluate("review.selected") == [2]
+    page.keyboard.press(",")
+    assert page.evaluate("review.selected") == [1]
+    page.click("text=check all")
+    reviewer.wait_for("saved: check")
+    page.keyboard.press(" ")  # plays: a button that was clicked has lost the focus
+    reviewer.wait_for_frame(8)

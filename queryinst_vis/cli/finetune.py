@@ -75,6 +75,7 @@ def _run(arguments: argparse.Namespace) -> None:
     keep_compiled_kernels()
     from queryinst_vis.config import load_config
     from queryinst_vis.data.convert.own_data import read_own_data
+    from queryinst_vis.errors import InputError
     from queryinst_vis.training.finetune import finetune
     from queryinst_vis.training.train import train
 
@@ -85,6 +86,8 @@ def _run(arguments: argparse.Namespace) -> None:
         config = load_config(work_dir / "config.yaml", overrides)
         train(config, work_dir, True, arguments.devices, arguments.nodes)
         return
+    if arguments.val is None and arguments.val_images is not None:
+        raise InputError("--val-images: give the annotations of these images with --val")
     data = read_own_data(arguments.data, arguments.images, arguments.videos)
     validation = None
     if arguments.val is not None:

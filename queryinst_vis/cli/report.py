@@ -72,6 +72,8 @@ def _run(arguments: argparse.Namespace) -> None:
 
     subject, results = arguments.subject, arguments.results
     if subject.is_dir():
+        if arguments.images is not None:
+            raise InputError(f"--images: not used for {subject}, the work dir of a training run")
         if results:
             raise InputError(
                 f"{subject}: is a folder; give only a WORK_DIR, or GT.json before the results"

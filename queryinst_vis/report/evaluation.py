@@ -144,7 +144,7 @@ def _headline(assessments: Sequence[Assessment]) -> list[tuple[str, list[tuple[s
 
 def _names(paths: Sequence[Path]) -> list[str]:
     """The file names, with as many parent folders as needed to distinguish them."""
-    for depth in range(1, 1 + min(len(path.parts) for path in paths)):
+    for depth in range(1, 1 + max(len(path.parts) for path in paths)):
         names = ["/".join(path.parts[-depth:]) for path in paths]
         if len(set(names)) == len(names):
             return names

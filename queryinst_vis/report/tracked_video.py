@@ -24,7 +24,7 @@ from queryinst_vis.report.page import SIZE_LIMIT, asset, data_uri, render_page, 
 from queryinst_vis.utils.files import temporary_folder
 from queryinst_vis.visualization.timeline import runs_of
 
-SCRIPTS = ("masks.js", "timeline.js", "player.js", "tracked_video.js")
+SCRIPTS = ("masks.js", "timeline.js", "keyboard.js", "player.js", "tracked_video.js")
 
 MOST_TRACKS = 500
 """Maximum number of tracks in a page; the longest are kept."""

@@ -91,7 +91,7 @@ def _read_folder(path: Path, images: Path | None, videos: bool) -> OwnData:
     if (path / YAML_NAME).is_file():
         return _read_yolo(path / YAML_NAME, images)
     if (path / XML_NAME).is_file() or any(path.glob(f"*/{XML_NAME}")):
-        return _read_cvat(path)
+        return _read_cvat(path, images)
     if (path / ROBOFLOW_NAME).is_file():
         return read_own_data(path / ROBOFLOW_NAME, images)
     if any(path.glob("*.xml")) or any(path.glob("Annotations/*.xml")):
@@ -114,14 +114,19 @@ def _is_labelme(path: Path) -> bool:
 
 
 def _read_labelme(path: Path, images: Path | None, videos: bool) -> OwnData:
-    if images is not None:
-        raise InputError("--images: not used for labelme, whose files contain the image paths")
+    _refuse_images(images, "labelme, whose files contain the image paths")
     if not videos:
         return OwnData("labelme", _image_set(*read_labelme_images(path)), path)
     return OwnData("labelme videos", _video_set(*read_labelme_videos(path)), path)
 
 
-def _read_cvat(path: Path) -> OwnData:
+def _refuse_images(images: Path | None, kind: str) -> None:
+    if images is not None:
+        raise InputError(f"--images: not used for {kind}")
+
+
+def _read_cvat(path: Path, images: Path | None) -> OwnData:
+    _refuse_images(images, "CVAT, whose images are beside annotations.xml")
     if (path / XML_NAME).is_file() and is_cvat_of_images(path / XML_NAME):
         return OwnData("CVAT images", _image_set(*read_cvat_images(path)), path)
     return OwnData("CVAT videos", _video_set(*read_cvat_videos(path)), path)

@@ -6,6 +6,7 @@ identified by name.
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
@@ -174,6 +175,8 @@ def merge_sets(
 ) -> dict[str, Any]:
     """Merge files; classes are matched by name, and all ids are renumbered from 1.
 
+    Images that are frames of videos (``video_id``, ``track_id``) keep to the frames of theirs.
+
     Args:
         annotation_sets: at least one, all of videos or all of images, all with annotations.
         prefixes: prefix of the file names of each file, i.e. the path of its image folder relative
@@ -189,14 +192,16 @@ def merge_sets(
     categories: dict[str, dict[str, Any]] = {}
     videos: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
+    sequences = _SequenceNumbers()
     for one, prefix in zip(annotation_sets, prefixes, strict=True):
         for entry in one.content["categories"]:
             categories.setdefault(entry["name"], {**entry, "id": len(categories) + 1})
         new_ids = {identity: len(videos) + k for k, identity in enumerate(one.videos, start=1)}
-        videos += [
+        entries = [
             _renumbered(entry, one.videos[entry["id"]], new_ids[entry["id"]], prefix)
             for entry in one.content[f"{kind}s"]
         ]
+        added = len(annotations)
         for entry in one.content["annotations"]:
             ids = {
                 "id": len(annotations) + 1,
@@ -204,6 +209,9 @@ def merge_sets(
                 "category_id": categories[one.categories[entry["category_id"]]]["id"],
             }
             annotations.append({**entry, **ids})
+        if kind == "image":
+            sequences.renumber(entries, annotations[added:])
+        videos += entries
     return {
         "info": {"description": f"{len(annotation_sets)} files merged"},
         "licenses": _common([one.content.get("licenses", []) for one in annotation_sets]),
@@ -235,6 +243,40 @@ def _check_mergeable(annotation_sets: Sequence[AnnotationSet], prefixes: Sequenc
                 "if they are different images, distinguish the folders with --prefix"
             )
         frames |= added
+
+
+class _SequenceNumbers:
+    """New ``video_id`` and ``track_id`` of images that are frames of videos.
+
+    Equal numbers in different files are different videos, unless the frames are in the same folder,
+    as in parts of one file.
+    """
+
+    def __init__(self) -> None:
+        self._in_folders: dict[tuple[str, Any], int] = {}
+        self._tracks: dict[tuple[int, Any], int] = {}
+        self._count = 0
+
+    def renumber(
+        self, images: Sequence[dict[str, Any]], annotations: Sequence[dict[str, Any]]
+    ) -> None:
+        """Change the entries of a file."""
+        numbers: dict[Any, int] = {}
+        video_of: dict[int, int] = {}
+        for image in images:
+            old = image.get("video_id")
+            if isinstance(old, int | str):
+                place = posixpath.dirname(image["file_name"]), old
+                if old not in numbers:
+                    self._count += place not in self._in_folders
+                    numbers[old] = self._in_folders.get(place, self._count)
+                self._in_folders.setdefault(place, numbers[old])
+                image["video_id"] = video_of[image["id"]] = numbers[old]
+        for annotation in annotations:
+            video = video_of.get(annotation["image_id"])
+            if video is not None and isinstance(annotation.get("track_id"), int | str):
+                key = video, annotation["track_id"]
+                annotation["track_id"] = self._tracks.setdefault(key, len(self._tracks) + 1)
 
 
 def _common(lists: Sequence[list]) -> list:

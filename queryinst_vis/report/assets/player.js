@@ -2,7 +2,6 @@
 /* A video with its tracks drawn on it, exact to the frame. */
 
 const SPEEDS = [0.1, 0.25, 0.5, 1, 2, 4];
-const REPEATED = /Arrow|Backspace|^[[\]jJuU]$/; // keys that act again while they are held down
 const LATE = 250; // milliseconds of delay after which playback waits instead of dropping frames
 
 /**
@@ -22,7 +21,7 @@ const LATE = 250; // milliseconds of delay after which playback waits instead of
  *
  * Events: "frame" when another frame is shown, "select" when the selected tracks have changed.
  * layers: functions (context, scale) that draw on top, in pixels of the video.
- * keys: [key, help, action] of the keyboard; pages add their own.
+ * keyboard: its shortcuts; pages add their own.
  */
 class Player extends EventTarget {
   constructor(root, media, tracks) {
@@ -42,8 +41,7 @@ class Player extends EventTarget {
       if (detail.track) this.select(detail.track.id, detail.isAdding);
       this.seek(detail.index);
     });
-    this.keys = this._keys();
-    document.addEventListener("keydown", (event) => this._press(event));
+    this.keyboard.add(this._keys());
     this.setTracks(tracks);
     this.seek(this._nearest(0));
   }
@@ -55,14 +53,12 @@ class Player extends EventTarget {
     this.select(this.selected.filter((id) => this.tracks.has(id)));
   }
 
-  /** Show a frame, or the nearest one that the page has; resolves once it is drawn. */
+  /** Show a frame, or the nearest one that the page has; resolves as `_go` does. */
   async seek(index) {
     const wanted = this._nearest(Math.min(this.media.count - 1, Math.max(0, index)));
     this._say(wanted === index || index < 0 || index >= this.media.count ? ""
       : `frame ${this.media.number(index)} is not in this page: the nearest one is shown`);
-    this._seeks++;
-    this._arrival = this._show(wanted);
-    await this._arrival;
+    await this._go(wanted);
   }
 
   /** Go on by frames that the page has; negative: back. */
@@ -73,7 +69,13 @@ class Player extends EventTarget {
 
   /** Load the frame again that is shown, after its instances have changed. */
   refresh() {
-    return this._show(this._wanted);
+    return this._go(this._wanted);
+  }
+
+  /** Show a frame from which playback, if any, goes on; resolves early if another is asked for. */
+  _go(index) {
+    this._seeks++;
+    return (this._arrival = this._show(index));
   }
 
   async play() {
@@ -310,7 +312,6 @@ class Player extends EventTarget {
     });
     this.message = element("span", { className: "player-message" });
     this.message.setAttribute("role", "status");
-    this.help = element("dialog", { className: "player-help" });
     this.bar = element("div", { className: "player-bar" },
       button("|◀", "first frame (Home)", () => this.seek(0)),
       button("‹", "previous frame (←)", () => this.step(-1)),
@@ -318,8 +319,9 @@ class Player extends EventTarget {
       button("›", "next frame (→)", () => this.step(1)),
       button("▶|", "last frame (End)", () => this.seek(this.media.count - 1)),
       element("label", {}, "frame ", this.place), this.time, this.rate, ...this.switches,
-      button("?", "keyboard (?)", () => this._showHelp()), this.message);
-    this.root.append(this.canvas, this.bar, this.help);
+      button("?", "keyboard (?)", () => this.keyboard.showList()), this.message);
+    this.root.append(this.canvas, this.bar);
+    this.keyboard = new Keyboard(this.root);
     new ResizeObserver(() => this.draw()).observe(this.canvas);
   }
 
@@ -363,6 +365,13 @@ class Player extends EventTarget {
       const others = starts.filter((at) => sign * (at - this.index) > 0);
       if (others.length) this.seek(sign > 0 ? Math.min(...others) : Math.max(...others));
     };
+    const neighbour = (sign) => {
+      const ids = (this.current?.instances || []).map((instance) => instance.track)
+        .filter((id) => this.tracks.has(id)).sort((a, b) => a - b);
+      const at = ids.indexOf(this.selected[0]);
+      const next = at < 0 ? (sign > 0 ? 0 : ids.length - 1) : (at + sign + ids.length) % ids.length;
+      if (ids.length) this.select(ids[next]);
+    };
     return [
       [" ", "play or pause", () => this.toggle()],
       ["ArrowLeft", "previous frame", () => this.step(-1)],
@@ -376,31 +385,9 @@ class Player extends EventTarget {
       ["1", "show or hide masks", () => this.toggle("masks")],
       ["2", "show or hide boxes", () => this.toggle("boxes")],
       ["3", "show or hide labels", () => this.toggle("labels")],
-      ["?", "this list", () => this._showHelp()],
+      [",", "select the previous track in this frame", () => neighbour(-1)],
+      [".", "select the next track in this frame", () => neighbour(1)],
     ];
-  }
-
-  _press(event) {
-    if (event.altKey || event.defaultPrevented) return;
-    if (event.target.closest?.("input:not([type=checkbox]), select, textarea, dialog[open]")) return;
-    const isCommand = event.ctrlKey || event.metaKey;
-    const name = event.key.length === 1 && !isCommand ? event.key
-      : [isCommand && "Ctrl", event.shiftKey && "Shift", event.key].filter(Boolean).join("+");
-    const found = this.keys.find(([key]) => key === name);
-    if (!found) return;
-    event.preventDefault();
-    if (event.repeat && !REPEATED.test(name)) return;
-    if (event.target.tagName === "BUTTON") event.target.blur();
-    found[2]();
-  }
-
-  _showHelp() {
-    const rows = this.keys.map(([key, about]) =>
-      element("tr", {}, element("th", {}, key === " " ? "space" : key), element("td", {}, about)));
-    const close = element("button", { type: "button", textContent: "close" });
-    close.onclick = () => this.help.close();
-    this.help.replaceChildren(element("table", {}, ...rows), close);
-    this.help.showModal();
   }
 
   _say(text) {

@@ -36,7 +36,9 @@ _ASSETS = {
     "queryinst_vis.review.web": (
         "review.html", "review.css", "media.js", "editor.js", "panel.js", "queue.js", "review.js"
     ),
-    "queryinst_vis.report": ("page.css", "player.css", "masks.js", "timeline.js", "player.js"),
+    "queryinst_vis.report": (
+        "page.css", "player.css", "masks.js", "timeline.js", "keyboard.js", "player.js"
+    ),
 }  # fmt: skip
 _MAX_SUGGESTIONS = 500
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
@@ -105,7 +107,6 @@ class _Handlers:
         """The state of the review, without frames."""
         session = self._session
         height, width = session.size
-        tracks = await run_in_threadpool(session.tracks)
         return JSONResponse(
             {
                 "name": session.video.name,
@@ -117,9 +118,8 @@ class _Handlers:
                 "numbers": _packed(session.index.numbers, 0),
                 "seconds": _packed(self._seconds(), _CONSTANT),
                 "hasVideo": self._images is not None,
-                "tracks": [_track(track.to_json()) for track in tracks],
                 "formats": list(self._formats),
-                **self._marks(),
+                **await run_in_threadpool(self._tracks),
             }
         )
 
@@ -206,6 +206,12 @@ class _Handlers:
         if np.isnan(seconds).any():
             return np.arange(len(seconds)) / (self._session.video.fps or 25.0)
         return seconds
+
+    def _tracks(self) -> dict[str, Any]:
+        """All tracks, and the marks of the same state."""
+        with self._lock:
+            tracks = [_track(track.to_json()) for track in self._session.tracks()]
+            return {"tracks": tracks, **self._marks()}
 
     def _marks(self) -> dict[str, Any]:
         state = self._session.state

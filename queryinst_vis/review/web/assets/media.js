@@ -3,7 +3,6 @@
 
 const CACHED = 64; // decoded images
 const AHEAD = 4; // frames prefetched during playback
-const NEVER = new Promise(() => {});
 
 /** An error response of the server. */
 class ResponseError extends Error {
@@ -54,7 +53,8 @@ class ServedMedia {
     this.loading = null;
   }
 
-  /** The image of a frame; of requests made during another one, only the last is sent. */
+  /** The image of a frame; of requests made during another one, only the last is sent: the others
+   * resolve to null. */
   picture(index) {
     return this.pictures.get(index) || this._latest(index);
   }
@@ -101,7 +101,7 @@ class ServedMedia {
     this.wanted = index;
     while (this.loading) {
       await this.loading.catch(() => {});
-      if (this.wanted !== index) return NEVER;
+      if (this.wanted !== index) return null;
     }
     this.loading = this.pictures.get(index) || this._loadPicture(index);
     try {

@@ -1,6 +1,7 @@
 "use strict";
 /* The panel: buttons and keyboard shortcuts, conflicts and export. */
 
+const CLICK = 300; // milliseconds within which a click ends
 const SELECT_TWO = "select two tracks: click one, and Shift-click the other";
 
 function button(text, key, onclick) {
@@ -51,7 +52,7 @@ class Panel {
       ["j", "next suggestion", () => this.queue.go(1)],
       ["J", "previous suggestion", () => this.queue.go(-1)],
     ];
-    this.player.keys.unshift(...keys);
+    this.player.keyboard.add(keys);
     this.player.layers.push((context, scale, ratio) => this._drawRange(context, ratio));
     for (const target of [review, editor]) target.addEventListener("change", () => this.update());
     this.player.addEventListener("select", () => this.update());
@@ -132,16 +133,18 @@ class Panel {
 
   async saveDrawing() {
     const { target, isVisible } = this.editor;
-    if (!target) return;
+    if (!target || target.isSaving) return; // saving a new track twice would make two of them
     if (!isVisible) return this._backToDrawing();
     const polygons = this.editor.polygons();
     if (!polygons.length) return setStatus("an outline needs at least three points", true);
     const action = { action: "draw", frame: target.frame, polygons, fill: this.fill.value };
     if (target.track === null) action.class_name = this.newClass.value;
     else action.track = target.track;
+    target.isSaving = true;
     const result = await this.review.act(action);
+    target.isSaving = false;
     if (!result) return;
-    this.editor.end();
+    if (this.editor.target === target) this.editor.end();
     if (result.created.length) this.player.select(result.created[0]);
   }
 
@@ -180,8 +183,17 @@ class Panel {
 
   _updateSelection() {
     const { review, editor } = this;
-    const press = (key) => () => this.player.keys.find(([k]) => k === key)[2]();
-    if (editor.target) return this._updateDrawing();
+    const press = (key) => () => this.player.keyboard.press(key);
+    if (editor.target !== this.drawn) {
+      this.drawn = editor.target;
+      if (editor.target) this._buildDrawing();
+    }
+    if (editor.target) return;
+    const typing = document.activeElement;
+    if (typing.dataset.field === "name" && review.tracks.has(Number(typing.dataset.track))) {
+      typing.onblur = () => setTimeout(() => this.update(), CLICK); // or the click would be lost
+      return;
+    }
     const rows = review.selected.map((id) => this._row(review.tracks.get(id)));
     const one = review.selected.length === 1, two = review.selected.length > 1;
     const buttons = [
@@ -212,7 +224,7 @@ class Panel {
     classes.value = track.class_name;
     classes.onchange = () => this._setClass(track, classes);
     const name = element("input", { type: "text", value: track.name, size: 14, placeholder: "name" });
-    name.dataset.field = "name";
+    Object.assign(name.dataset, { field: "name", track: track.track_id });
     name.setAttribute("aria-label", `name of track ${track.track_id}`);
     name.onchange = () =>
       this.review.act({ action: "name", track: track.track_id, name: name.value.trim() });
@@ -234,7 +246,8 @@ class Panel {
     return this.review.act(isNew ? { ...action, is_new: true } : action);
   }
 
-  _updateDrawing() {
+  /** Built once per drawing: its choices must survive other updates. */
+  _buildDrawing() {
     const { target } = this.editor;
     this.fill = element("select", {});
     for (const [value, text] of [["gaps", "interpolate frames without a region"],

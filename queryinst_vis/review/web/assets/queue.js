@@ -8,16 +8,30 @@ const CROP = 160; // side of a crop in pixels
 class Queue {
   constructor(review) {
     Object.assign(this, { review, player: review.player, list: [], at: 0 });
+    this.edited = new Set(); // tracks edited since the list was requested
+    review.addEventListener("edit", ({ detail }) => this._drop(detail));
   }
 
   async load() {
+    this.edited.clear();
     try {
       this.list = await (await request("suggestions")).json();
     } catch (error) {
       setStatus(error.message, true);
     }
-    this.at = Math.min(this.at, Math.max(0, this.list.length - 1));
+    this._drop([...this.edited]);
     this.update(true);
+  }
+
+  /** Drop suggestions for tracks that have been edited: they may no longer apply. */
+  _drop(tracks) {
+    for (const track of tracks) this.edited.add(track);
+    const { current } = this;
+    const isValid = ({ crops }) => crops.every(({ track }) => !this.edited.has(track));
+    const before = this.list.slice(0, this.at).filter(isValid).length;
+    this.list = this.list.filter(isValid);
+    this.at = Math.min(before, Math.max(0, this.list.length - 1));
+    if (this.current !== current) this.update(true);
   }
 
   get current() {
@@ -70,14 +84,15 @@ class Queue {
     section("queue", `Suggestion ${this.at + 1} of ${this.list.length}`,
       element("p", {}, current.reason), element("div", { className: "pair" }, ...crops),
       button("accept", "a", () => this.accept()), button("dismiss", "r", () => this.dismiss()),
-      button("next", "j", () => this.go(1)), button("show", "", () => this.show()));
+      button("next", "j", () => this.go(1)), button("show", "", () => this.show()),
+      button("update", "", () => this.load()));
   }
 
   _crop({ track, frame }) {
     const canvas = element("canvas", { width: CROP, height: CROP });
     canvas.onclick = () => {
       this.player.pause();
-      this.player.select(track);
+      if (this.review.tracks.has(track)) this.player.select(track);
       this.player.seek(frame);
     };
     this._drawCrop(canvas, track, frame).catch((error) => setStatus(error.message, true));

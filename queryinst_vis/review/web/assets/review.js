@@ -1,7 +1,13 @@
 "use strict";
 /* The page for correcting tracks. Every action is on the server's disk before the page shows it. */
 
-/** The tracks of a review, and their actions. Events: "change" after every action. */
+const KEEPING = ["check", "name"]; // actions that leave regions and classes as they are
+
+/**
+ * The tracks of a review, and their actions.
+ *
+ * Events: "change" after every action; "edit" with the ids of the tracks that it has changed.
+ */
 class Review extends EventTarget {
   constructor(data, player, media) {
     super();
@@ -34,6 +40,9 @@ class Review extends EventTarget {
       this._show();
       await this.player.refresh();
       setStatus(`saved: ${record.action}`);
+      const edited = [...changes.removed, ...changes.tracks.map((track) => track.track_id)];
+      if (!KEEPING.includes(record.action))
+        this.dispatchEvent(new CustomEvent("edit", { detail: edited }));
       this.dispatchEvent(new CustomEvent("change"));
       return changes.result;
     } catch (error) {
@@ -96,8 +105,8 @@ async function start() {
   const review = new Review(data, player, media);
   player.setTracks(review.shown());
   const key = `queryinst-vis ${data.results}`;
-  player.seek(Number(localStorage.getItem(key)) || 0);
   player.addEventListener("frame", ({ detail }) => localStorage.setItem(key, detail));
+  await player.seek(Number(localStorage.getItem(key)) || 0); // actions need a frame
   const panel = new Panel(review, new Editor(player));
   document.getElementById("panel").hidden = false;
   setStatus(data.hasVideo ? "every action is saved immediately; press ? for keyboard shortcuts"
