@@ -16,7 +16,7 @@ from queryinst_vis.checkpoints.training_state import load_training_state
 from queryinst_vis.checkpoints.weights import load_weights, save_weights
 from queryinst_vis.config import DatasetConfig, TrainConfig, load_config
 from queryinst_vis.data.convert.own_data import read_own_data
-from queryinst_vis.errors import InputError
+from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.masks import decode_rle
 from queryinst_vis.models.build import build_model
 from queryinst_vis.training.finetune import epochs_for, finetune_config
@@ -111,6 +111,40 @@ def test_yolo_data_outside_its_folder_is_not_read(tmp_path, train, message):
 def test_yolo_data_that_would_be_misread_is_refused(tmp_path, text, message):
     write_yolo(tmp_path / "data")
     (tmp_path / "data" / "data.yaml").write_text(f"train: ../images\n{text}\n")
+    with pytest.raises(InputError, match=message):
+        read_own_data(tmp_path / "data")
+
+
+def test_yolo_labels_of_subfolders_are_read_and_those_without_an_image_counted(tmp_path):
+    write_yolo(tmp_path / "data")
+    for kind, suffix in (("images", "png"), ("labels", "txt")):
+        (tmp_path / "data" / kind / "more").mkdir()
+        file = tmp_path / "data" / kind / f"1.{suffix}"
+        file.rename(file.parent / "more" / file.name)
+    (tmp_path / "data" / "images" / "2.png").unlink()
+    with pytest.warns(InputWarning, match=r"without an image are left out: 1, such as 2\.txt"):
+        content = read_own_data(tmp_path / "data").content
+    names = {image["id"]: image["file_name"] for image in content["images"]}
+    assert "more/1.png" in names.values() and len(names) == IMAGES - 1
+    assert all(
+        len([a for a in content["annotations"] if a["image_id"] == identity]) == len(CLASSES)
+        for identity in names
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("0 0.5 0.5 0.1", r"0\.txt, line 2: .*expected a class and a box or polygon"),
+        ("x 0.5 0.5 0.1 0.1", r"line 2: not readable as YOLO"),
+        ("0 0.5 nan 0.1 0.1", r"line 2: not readable as YOLO"),
+        ("2 0.5 0.5 0.1 0.1", r"line 2: class 2 is not in 'names', which has 2"),
+        ("0 9 9 9.1 9 9 9.1", r"line 2: .*beyond the frame"),
+    ],
+)
+def test_a_broken_yolo_label_is_refused_with_its_line(tmp_path, line, message):
+    write_yolo(tmp_path / "data")
+    (tmp_path / "data" / "labels" / "0.txt").write_text(f"0 .5 .5 .1 .1\n{line}\n")
     with pytest.raises(InputError, match=message):
         read_own_data(tmp_path / "data")
 
@@ -219,6 +253,18 @@ def test_the_split_depends_only_on_names(tmp_path, weights):
     assert held_out[0] == held_out[1]
 
 
+def test_a_held_out_part_replaces_the_validation_set_of_the_data(tmp_path, weights, capsys):
+    write_yolo(tmp_path / "data")
+    text = "train: ../images\nval: ../images\nnames: [box, crate]\n"
+    (tmp_path / "data" / "data.yaml").write_text(text)
+    words = [tmp_path / "data", "--work-dir", tmp_path / "run", "train.max_steps=1"]
+    held_out = ["--held-out", "0", "data.num_workers=0"]
+    assert run_finetune(weights, *words, *held_out, "--val", tmp_path / "data") == 2
+    assert "--held-out): not used with a validation set" in capsys.readouterr().err
+    assert run_finetune(weights, *words, *held_out) == 0
+    assert f"{IMAGES} images for training, 0 for validation" in capsys.readouterr().out
+
+
 def test_a_validation_set_may_be_named(tmp_path, weights):
     source, val = write_coco(tmp_path / "data"), write_labelme(tmp_path / "val")
     words = ["--val", *val, "--work-dir", tmp_path / "run", "train.max_steps=1"]
@@ -297,11 +343,11 @@ def test_the_first_training_of_the_readme_runs(tmp_path, monkeypatch):
 # The defaults
 
 
-def planned(samples: int, *overrides: str):
+def planned(samples: int, *overrides: str, processes: int = 1):
     sets = DatasetConfig("train.json", "images"), DatasetConfig("val.json", "images")
     config = tiny_config()
     config.train.batch_size = 16
-    return finetune_config(config, Path("w"), ["box"], samples, *sets, overrides).train
+    return finetune_config(config, Path("w"), ["box"], samples, *sets, overrides, processes).train
 
 
 def test_small_sets_are_trained_for_more_epochs():
@@ -329,6 +375,18 @@ def test_the_number_of_epochs_does_not_depend_on_the_batch_size():
     assert planned(50, "train.max_steps=375", "train.batch_size=1").epochs is None
     in_steps = planned(50, "train.lr_steps=[1000]", "train.batch_size=1")
     assert (in_steps.epochs, in_steps.lr_steps, in_steps.max_steps) == (None, [1000], 1500)
+
+
+def test_given_steps_do_not_depend_on_the_number_of_processes():
+    keys = ["train.eval_every=100", "train.lr_steps=[70]"]
+    for epochs in ([], ["train.epochs=20"]):
+        for processes in (1, 8):
+            recipe = plan_schedule(
+                planned(500, *keys, *epochs, processes=processes), 500, processes
+            )
+            assert (recipe.eval_every, recipe.lr_steps) == (100, [70])
+            length = recipe.max_steps * processes * recipe.batch_size / 500
+            assert length == pytest.approx(20 if epochs else epochs_for(500), abs=0.1)
 
 
 def test_loggers_of_the_weights_are_not_kept():

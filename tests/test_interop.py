@@ -195,6 +195,23 @@ def test_efficientnet_lite_is_converted_to_timm_backbone_weights(tmp_path, name)
         )
 
 
+def test_backbone_weights_in_the_names_of_timm_fit_models_whose_parts_timm_renames(tmp_path):
+    name = "convnext_atto"
+    network = timm.create_model(name)
+    assert "stages.0.blocks.0.conv_dw.weight" in network.state_dict()
+    save_file(network.state_dict(), tmp_path / "whole.safetensors")
+    config = Config()
+    config.model.classes = ["person"]
+    config.model.channels, config.model.num_stages = 32, 1
+    config.model.backbone.name = name
+    model = build_model(config)
+    load_backbone_weights(model, tmp_path / "whole.safetensors")
+    assert torch.equal(
+        model.backbone.body.stages_3.blocks[1].conv_dw.weight,
+        network.stages[3].blocks[1].conv_dw.weight,
+    )
+
+
 def test_what_cannot_be_converted_is_refused_in_one_line(tmp_path):
     dst = tmp_path / "out.safetensors"
     refuse(tmp_path / "none.pth", dst, "no such file")

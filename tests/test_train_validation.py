@@ -156,6 +156,24 @@ def test_a_validation_set_without_areas_is_refused_before_training(tmp_path, tin
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("kind", ["images", "videos"])
+@pytest.mark.parametrize("content", ["none", "crowds"])
+def test_a_validation_set_without_objects_is_refused_before_training(
+    tmp_path, tiny_images, kind, content
+):
+    val = (write_images if kind == "images" else write_videos)(tmp_path / "val")
+    changed = json.loads(Path(val.annotations).read_text())
+    if content == "none":
+        changed["annotations"] = []
+    for annotation in changed["annotations"]:
+        annotation["iscrowd"] = 1
+    Path(val.annotations).write_text(json.dumps(changed))
+    config = tiny_config(train=tiny_images, val=val)
+    with pytest.raises(InputError, match="has no object of the model's classes"):
+        train(config, tmp_path / "run", devices=1)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_tracking_rule_without_its_track_head_is_refused_before_training(
     tmp_path, tiny_images, tiny_videos
 ):

@@ -10,6 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from queryinst_vis import cli
+from queryinst_vis.checkpoints.adapt import has_backbone_of
 from queryinst_vis.checkpoints.load import load_model
 from queryinst_vis.checkpoints.query_rules import QUERY_RULES, Source, pick_queries
 from queryinst_vis.checkpoints.transfer import initialise_from, transfer_checkpoint
@@ -388,3 +389,10 @@ def test_init_weights_in_a_config_download_nothing(config, tmp_path, monkeypatch
     monkeypatch.setenv("QUERYINST_VIS_CACHE", str(tmp_path))
     with pytest.raises(InputError, match=f"train.init_weights {name}: a config cannot trigger"):
         initialise_from(build_model(config), config, name)
+
+
+def test_a_backbone_without_the_offsets_of_deformable_convolutions_is_transferred():
+    plain = {"backbone.conv.weight": torch.zeros(4)}
+    deformable = {**plain, "backbone.conv.offset.weight": torch.zeros(2)}
+    assert has_backbone_of(deformable, plain)
+    assert not has_backbone_of(plain, {"backbone.conv.weight": torch.zeros(5)})

@@ -42,7 +42,8 @@ def covered_share(region: Tensor, boxes: Tensor) -> Tensor:
     """Fraction of each box, clipped to the image, that is covered by a region.
 
     Uses a summed-area table, which is bilinear between pixels, so that interpolation is exact for
-    fractional coordinates.
+    fractional coordinates. It needs float64, and is computed on the CPU for Apple's GPUs, which
+    lack it.
 
     Args:
         region: ``(H, W)`` bool.
@@ -51,6 +52,9 @@ def covered_share(region: Tensor, boxes: Tensor) -> Tensor:
     Returns:
         ``(...)`` float64 in 0..1; 0 for boxes with no area inside the image.
     """
+    device = boxes.device
+    if device.type == "mps":
+        region, boxes = region.cpu(), boxes.cpu()
     height, width = region.shape
     table = torch.zeros((height + 1, width + 1), dtype=torch.float64, device=region.device)
     table[1:, 1:] = region.double().cumsum(0).cumsum(1)
@@ -62,7 +66,8 @@ def covered_share(region: Tensor, boxes: Tensor) -> Tensor:
         _read(table, y1, x1) - _read(table, y0, x1) - _read(table, y1, x0) + _read(table, y0, x0)
     )
     area = (x1 - x0).clamp(min=0) * (y1 - y0).clamp(min=0)
-    return torch.where(area > 0, covered / area, 0.0)
+    share = torch.where(area > 0, covered / area, 0.0)
+    return share.float().to(device) if device.type == "mps" else share
 
 
 def _read(table: Tensor, y: Tensor, x: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import torch
@@ -32,6 +33,7 @@ from queryinst_vis.utils.tensor_files import (
 )
 
 BOX_ROI_SIZE = 7
+_PART = re.compile(r"^(\w+)\.(\d+)\.")
 MAX_PARAMETERS = 5_000_000_000  # 20 GB in float32
 """Far above any model of this kind: a larger one is a mistake or an attack."""
 
@@ -81,12 +83,14 @@ def build_model(config: Config, pretrained_backbone: bool = False) -> QueryInst:
 def load_backbone_weights(model: QueryInst, path: str | Path) -> None:
     """Load ImageNet weights with timm's key names (.safetensors, .pth) into the backbone.
 
-    Keys of a classifier in the file are ignored.
+    Keys of a classifier in the file are ignored. In models such as Swin, timm names the parts of
+    the backbone ``layers_0`` instead of ``layers.0``; both are accepted.
 
     Raises:
         InputError: the file is unreadable or lacks a weight of this backbone.
     """
     weights = _read_tensors(Path(path))
+    weights |= {_PART.sub(r"\1_\2.", key, count=1): value for key, value in weights.items()}
     expected = model.backbone.body.state_dict()
     # the offsets of deformable convolutions are trained from zero
     expected = {key: value for key, value in expected.items() if ".offset." not in key}

@@ -173,7 +173,7 @@ def _test(
 def _load_for_test(fabric: Fabric, config: Config, weights: AnyDetector) -> FrameDetector:
     """Load the detector, with the settings of the config."""
     if isinstance(weights, str | Path) and is_exported(weights):
-        return _load_exported(fabric, config, weights)
+        return _load_exported(config, weights)
     if is_weights(weights):
         assert isinstance(weights, str | Path)
         model, config = load_for_config(config, weights)
@@ -194,10 +194,10 @@ def _load_for_test(fabric: Fabric, config: Config, weights: AnyDetector) -> Fram
     return detector
 
 
-def _load_exported(fabric: Fabric, config: Config, path: str | Path) -> Detector:
-    """Load an exported model, with the settings of the config."""
+def _load_exported(config: Config, path: str | Path) -> Detector:
+    """Load an exported model, with the settings of the config, on the device that it runs on."""
     overrides = [f"inference.precision={config.inference.precision}"]
-    detector = Detector.from_pretrained(path, fabric.device.type, overrides)
+    detector = Detector.from_pretrained(path, "auto", overrides)
     saved = detector.config
     check_same_model(config, saved, f"weights {path}")
     inference = replace(config.inference, precision=saved.inference.precision)
@@ -209,8 +209,8 @@ def open_validation_set(config: Config) -> AnySet | None:
     """``data.val``, checked to be usable for evaluation; None if it is not set.
 
     Raises:
-        InputError: the set is unreadable or has no annotations or masks to evaluate with, or the
-            ``tracking`` settings do not suit the model.
+        InputError: the set is unreadable or has no annotations, masks or objects of the model's
+            classes to evaluate with, or the ``tracking`` settings do not suit the model.
     """
     annotations = config.data.val.annotations
     if annotations is None:
@@ -218,6 +218,11 @@ def open_validation_set(config: Config) -> AnySet | None:
     dataset = open_dataset(config.data.val, config.model.classes)
     if not dataset.has_annotations:
         raise InputError(f"data.val.annotations {annotations}: has no annotations to evaluate with")
+    if not _has_objects(dataset):
+        raise InputError(
+            f"data.val.annotations {annotations}: has no object of the model's classes to evaluate "
+            "with (apart from crowds)"
+        )
     # fail before training if the set cannot be evaluated or tracked
     if isinstance(dataset, YouTubeVisDataset):
         evaluate_youtube_vis(annotations, [])
@@ -225,6 +230,12 @@ def open_validation_set(config: Config) -> AnySet | None:
     else:
         evaluate_coco(annotations, [])
     return dataset
+
+
+def _has_objects(dataset: AnySet) -> bool:
+    if isinstance(dataset, YouTubeVisDataset):
+        return any(video.tracks for video in dataset.videos)
+    return any(image.instances for image in dataset.images)
 
 
 def evaluate(fabric: Fabric, model: QueryInst, config: Config, dataset: AnySet) -> Evaluation:

@@ -21,6 +21,7 @@ from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.formats.annotation_set import AnnotationSet, parse_set
 from queryinst_vis.formats.findings import refuse_faults
 from queryinst_vis.formats.names import list_names
+from queryinst_vis.training.launch import processes_per_node
 from queryinst_vis.training.record import BaseConfig
 from queryinst_vis.training.train import train
 from queryinst_vis.utils.files import files_together, write_json_atomically
@@ -55,13 +56,15 @@ def finetune(
         overrides: dotlist overrides of the config.
         validation: validation data; None: the validation set of the data, otherwise a held-out
             part of the data, selected by a hash of the names (``split_set``).
-        held_out: fraction of the data to hold out, 0..1; None: 0.2 for fewer than 500 images or
-            videos, otherwise 0.1; 0: train on all data without validation.
+        held_out: fraction of the data to hold out, 0..1, even if the data have a validation set;
+            None: 0.2 for fewer than 500 images or videos, otherwise 0.1; 0: train on all data
+            without validation.
         devices: processes per node, as for ``train``.
         nodes: number of nodes, as for ``train``.
 
     Raises:
-        InputError: as ``train``; or the data have no instances.
+        InputError: as ``train``; the data have no instances; or both ``validation`` and
+            ``held_out`` are given.
 
     Example::
 
@@ -79,8 +82,13 @@ def finetune(
     path = find_weights(weights)
     config, _ = load_weights(path)
     base = BaseConfig(f"weights {weights}", config)
-    parts = _write_data(data, validation or data.validation, held_out, work_dir / "data")
-    config = finetune_config(config, path, *parts, overrides)
+    if validation is not None and held_out is not None:
+        raise InputError("held_out (--held-out): not used with a validation set (--val)")
+    if held_out is None:  # otherwise, the part of the training set replaces the data's own
+        validation = validation or data.validation
+    parts = _write_data(data, validation, held_out, work_dir / "data")
+    processes = nodes * processes_per_node(devices)
+    config = finetune_config(config, path, *parts, overrides, processes)
     train(config, work_dir, devices=devices, nodes=nodes, base=base)
 
 
@@ -92,6 +100,7 @@ def finetune_config(
     train_set: DatasetConfig,
     val_set: DatasetConfig,
     overrides: Sequence[str] = (),
+    processes: int = 1,
 ) -> Config:
     """The config for fine-tuning.
 
@@ -103,6 +112,7 @@ def finetune_config(
         train_set, val_set: the data; ``val_set.annotations`` is None without validation.
         overrides: dotlist overrides; with ``train.max_steps``, or other keys in steps, the length
             is in steps instead of epochs.
+        processes: number of processes, which share the steps.
     """
     config = copy.deepcopy(config)
     config.model.classes = classes
@@ -127,9 +137,13 @@ def finetune_config(
     )
     # in epochs, since batch size and number of processes may be overridden
     epochs = max(epochs_for(samples), math.ceil(EVALUATIONS * recipe.batch_size / samples))
-    given = apply_overrides(replace(config, train=recipe), list(overrides)).train
+    given = apply_overrides(
+        replace(config, train=replace(recipe, epochs=None)), list(overrides)
+    ).train
     overridden = {override.partition("=")[0] for override in overrides}
-    steps = math.ceil(epochs * samples / (given.batch_size * given.accumulate))
+    batch = processes * given.batch_size * given.accumulate
+    # the steps of plan_schedule, so that it does not rescale other keys in steps
+    steps = max(math.ceil((given.epochs or epochs) * samples / batch), 1)
     if "train.max_steps" in overridden:
         steps = given.max_steps
     recipe = _plan(replace(recipe, epochs=None if overridden & _IN_STEPS else epochs), steps)

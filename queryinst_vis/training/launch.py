@@ -44,7 +44,7 @@ def launch(devices: str | int = "auto", nodes: int = 1, precision: str = "32-tru
     if not is_supported(precision):
         choices = ", ".join((AUTO, *PRECISIONS))
         raise InputError(f"train.precision '{precision}': choose one of {choices}")
-    count = _processes_per_node(devices)
+    count = processes_per_node(devices)
     if count < 1:
         raise InputError(f"--devices {devices}: must be at least 1")
     strategy = DDPStrategy(timeout=NODE_TIMEOUT) if nodes > 1 else "auto"
@@ -92,7 +92,12 @@ def choose_precision(precision: str) -> str:
     return "bf16-mixed" if has_amx and not torch.accelerator.is_available() else "32-true"
 
 
-def _processes_per_node(devices: str | int) -> int:
+def processes_per_node(devices: str | int) -> int:
+    """The number of processes on each node; ``devices`` as for ``launch``.
+
+    Raises:
+        InputError: not a number.
+    """
     if devices == "auto":
         accelerators = torch.accelerator.device_count() if torch.accelerator.is_available() else 1
         return int(os.environ.get("LOCAL_WORLD_SIZE", accelerators))

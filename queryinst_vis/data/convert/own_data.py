@@ -15,8 +15,9 @@ from queryinst_vis.data.convert.cvat import (
     read_cvat_images,
     read_cvat_videos,
 )
-from queryinst_vis.data.convert.detection_sets import has_yolo_part, read_voc, read_yolo
 from queryinst_vis.data.convert.labelme import read_labelme_images, read_labelme_videos
+from queryinst_vis.data.convert.voc import read_voc
+from queryinst_vis.data.convert.yolo import has_yolo_part, read_yolo
 from queryinst_vis.data.convert.youtube_vis import repair
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.reading import read_annotations
