@@ -13,7 +13,8 @@ import queryinst_vis
 from queryinst_vis import FunctionDetector, InputError, VideoTracker
 from queryinst_vis.config import Config
 from queryinst_vis.inference.any_detector import load_detector
-from queryinst_vis.inference.track import track_video
+from queryinst_vis.inference.options import TrackOptions
+from queryinst_vis.inference.track import DEFAULT_MAX_TRACKS, load_tracker, track_video
 from queryinst_vis.training import evaluate as evaluation
 from queryinst_vis.video.writer import VideoWriter
 from tests.tiny import CLASSES, COLOURS, draw_frame, rectangles, write_images, write_videos
@@ -82,6 +83,18 @@ def test_tracking_a_file_writes_all_files(clip, tmp_path):
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert sorted(entry["score"] for entry in results) == pytest.approx([0.6, 0.9])
     assert sorted(entry["category_id"] for entry in results) == [1, 2]
+
+
+def test_tracking_keeps_the_settings_of_a_detector(clip):
+    faint = returns(confidence=np.array([0.2]), class_id=np.array([1]))
+    detector = FunctionDetector(faint, CLASSES, overrides=["tracking.cut_threshold=8"])
+    assert [len(result.detections) for result in queryinst_vis.track(clip, detector)] == [1] * 4
+    config = load_tracker(TrackOptions(detector)).config
+    assert (config.inference.score_threshold, config.tracking.cut_threshold) == (0, 8)
+    assert config.tracking.max_tracks == DEFAULT_MAX_TRACKS
+    named = TrackOptions(detector, overrides=["tracking.max_tracks=null"], conf=0.5)
+    config = load_tracker(named).config
+    assert (config.inference.score_threshold, config.tracking.max_tracks) == (0.5, None)
 
 
 def test_results_of_detectors_without_masks_use_box_masks(clip, tmp_path):

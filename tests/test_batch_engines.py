@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from queryinst_vis import cli
-from queryinst_vis.batch.local_engine import run_local, worker_environment
+from queryinst_vis.batch.local_engine import default_workers, run_local, worker_environment
 from queryinst_vis.batch.options import RunOptions, VideoOptions
 from queryinst_vis.batch.run import execute, plan_run
 from queryinst_vis.batch.segments import Cutting
+from queryinst_vis.utils.prefetch import available_cores
 from tests.batch_support import find, inline_engine, write_clip, write_long_clip
 
 parquet = pytest.importorskip("pyarrow.parquet", reason="the tables are Parquet: extra 'batch'")
@@ -133,3 +134,11 @@ def test_workers_take_turns_on_the_gpus(monkeypatch, visible, expected):
             devices.append(os.environ["CUDA_VISIBLE_DEVICES"])
     assert devices == expected
     assert os.environ.get("CUDA_VISIBLE_DEVICES") == visible
+
+
+def test_a_single_device_gets_one_worker(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    devices = ["auto", "cuda", "cuda:1", "mps"]
+    assert [default_workers(1, device) for device in devices] == [4, 4, 1, 1]
+    assert default_workers(1, "cpu") == available_cores()

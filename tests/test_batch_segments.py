@@ -377,6 +377,8 @@ def test_invalid_options_are_rejected_in_one_line(tmp_path, clip, capsys):
         assert cli.main([*words, option, "soon"]) == 2
         assert "such as 90, 90s, 10min, 1h or 0:01:30.5, got 'soon'" in capsys.readouterr().err
     assert cli.main([*words, "--segment", "10min", "--live"]) == 2
+    assert cli.main([*words, "--segment-overlap", "1s"]) == 2
+    assert "only used with --segment" in capsys.readouterr().err
 
 
 def test_the_estimate_and_the_status_count_segments(tmp_path, clip, finder, capsys):

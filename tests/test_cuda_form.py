@@ -5,6 +5,7 @@ It runs on every device, so most of it is tested without a GPU.
 
 import copy
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -272,3 +273,22 @@ def test_a_gpu_replays_a_graph_with_the_results_of_the_cpu(precision):
         if precision == "32-true":
             assert torch.equal(found.labels, expected[0].labels)
             assert (found.boxes - expected[0].boxes).abs().max() < tolerance
+
+
+def test_trackers_in_several_threads_share_a_runner():
+    model, config = static_model()
+    model = to_cuda_form(model)
+    runner = StaticRunner(model)
+    frames = [draw_frame(index) for index in (0, 5)]
+    expected = [run(model, config, [frame]) for frame in frames]
+
+    def detect(number):
+        found = []
+        for _ in range(5):
+            found += runner.detect([frames[number]], config, torch.float32, "track_head")
+        return found
+
+    with ThreadPoolExecutor(2) as pool:
+        for number, found in enumerate(pool.map(detect, range(2))):
+            for detections in found:
+                assert torch.equal(detections.boxes, expected[number][0].boxes)

@@ -10,7 +10,7 @@ import pytest
 from data_support import HEIGHT, WIDTH, write_picture
 from PIL import ExifTags, Image, ImageOps
 
-from queryinst_vis.errors import InputError
+from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.utils.images import inspect_image, read_image, read_orientation
 from queryinst_vis.utils.jpeg import JPEG_END, is_truncated
 
@@ -192,6 +192,15 @@ def test_missing_broken_and_truncated_files_are_refused_by_name(tmp_path):
         read_image(path)
     with pytest.raises(InputError, match="cannot be read"):
         read_image(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", ["tif", "webp", "png"])
+def test_an_image_with_several_frames_is_read_with_a_warning(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    frames = [Image.new("RGB", (7, 5), (40 * number, 0, 0)) for number in range(3)]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    with pytest.warns(InputWarning, match=rf"a\.{suffix}: only the first of its 3 frames is read"):
+        read_orientation(path)
 
 
 def test_an_image_with_too_many_pixels_is_refused_by_their_number(tmp_path, monkeypatch):

@@ -287,6 +287,11 @@ def test_invalid_network_input_sizes_are_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_file_must_have_the_suffix_by_which_it_is_recognised(onnxruntime, tmp_path):
+    with pytest.raises(InputError, match=r"people\.txt: .* must end in \.onnx"):
+        export_onnx(*tiny_model(), tmp_path / "people.txt", 64, 64)
+
+
 def test_a_failed_export_leaves_no_file(onnxruntime, monkeypatch, tmp_path):
     def fail(*arguments, **options):
         advice = torch.onnx.OnnxExporterError("next steps:\nmodify the code")

@@ -339,6 +339,9 @@ def test_the_command_ends_with_one_line_and_status_2(openvino, tmp_path, capsys)
     words = ["detect", tmp_path / "a.png", "--weights", tmp_path / "a.xml", "--out", tmp_path / "o"]
     assert cli.main([str(word) for word in words]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
+    words = ["export-openvino", "shapes", "--size", "64x64", "--output", tmp_path / "b.xml"]
+    assert cli.main([str(word) for word in [*words, "--frames", 5]]) == 2
+    assert "--frames: only used with --int8" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("missing", ["openvino", "nncf"])

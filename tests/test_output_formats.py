@@ -7,6 +7,7 @@ import pytest
 import supervision as sv
 from pycocotools.coco import COCO
 
+from queryinst_vis.errors import InputError
 from queryinst_vis.evaluation import evaluate_youtube_vis
 from queryinst_vis.formats.mots import read_mots_text
 from queryinst_vis.formats.single_video import mots_numbers, write_mots_video
@@ -57,6 +58,13 @@ def test_mots_class_numbers_are_the_benchmarks_then_the_next_free_ones():
     names = ["dog", "Person", "cat", "car", "a", "b", "c", "d", "e", "f"]
     assert mots_numbers(names) == dict(enumerate([3, 2, 4, 1, 5, 6, 7, 8, 9, 11]))
     assert mots_numbers(["dog", "cat"], {"cat": 3}) == {0: 4, 1: 3}
+    assert mots_numbers(["person", "dog"], {"dog": 2}) == {0: 3, 1: 2}, "chosen ones come first"
+    for chosen, message in (
+        ({"dog": 10}, "ignore regions"),
+        ({"dog": 5, "cat": 5}, "both class 5"),
+    ):
+        with pytest.raises(InputError, match=message):
+            mots_numbers(["dog", "cat"], chosen)
 
 
 def test_mots_masks_are_disjoint_and_lost_pixels_are_counted(tmp_path):

@@ -204,10 +204,25 @@ def test_an_encoder_whose_hardware_is_missing_is_refused(monkeypatch):
 
 @pytest.mark.parametrize("works", [True, False])
 def test_auto_selects_a_working_hardware_encoder(monkeypatch, works):
-    faults = {name: "no such device" for name in ENCODERS}
-    faults["h264_amf"] = None if works else "no such device"
-    monkeypatch.setattr(encoders, "fault_of", faults.get)
-    assert find_encoder("auto") == ("h264_amf" if works else "libx264")
+    def fault_of(name, size):
+        return None if works and name == "h264_amf" and size == (320, 180) else "no such device"
+
+    monkeypatch.setattr(encoders, "fault_of", fault_of)
+    assert find_encoder("auto", (320, 180)) == ("h264_amf" if works else "libx264")
+    assert find_encoder("auto", (8000, 6000)) == "libx264", "beyond the limits of the hardware"
+
+
+def test_auto_depends_on_the_size_of_the_video(tmp_path, monkeypatch):
+    monkeypatch.setitem(ENCODERS, "h264_amf", ENCODERS["libx264"])  # not in this build, if used
+    monkeypatch.setattr(
+        encoders,
+        "fault_of",
+        lambda name, size: None if name == "h264_amf" and size[0] > 200 else "too small",
+    )
+    with VideoWriter(tmp_path / "clip.mp4", 10, encoder="auto") as writer:
+        writer.write(np.zeros((96, 128, 3), np.uint8))
+    with av.open(str(tmp_path / "clip.mp4")) as container:
+        assert container.streams.video[0].codec_context.name == "h264"
 
 
 def test_the_encoder_is_checked_before_any_work_and_only_for_videos(video, tmp_path, monkeypatch):

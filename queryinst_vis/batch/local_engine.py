@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from queryinst_vis.batch.dispatcher import Dispatcher, Event, Outcome
-from queryinst_vis.batch.options import RunOptions, Video
+from queryinst_vis.batch.options import ANY_GPU, RunOptions, Video
 from queryinst_vis.batch.processes import end_with_parent
 from queryinst_vis.batch.worker import Worker
 from queryinst_vis.errors import InputError, InputWarning
@@ -31,11 +31,11 @@ MAX_START_FAILURES = 3
 
 
 def default_workers(threads: int, device: str) -> int:
-    """One worker per GPU, or without GPUs one per ``threads`` cores."""
-    import torch
-
-    if device in ("auto", "cuda") and torch.cuda.is_available():
+    """One worker per GPU, or without GPUs one per ``threads`` cores; one for a single device."""
+    if device in ANY_GPU and torch.cuda.is_available():
         return torch.cuda.device_count()
+    if device not in (*ANY_GPU, "cpu"):
+        return 1
     return max(1, available_cores() // threads)
 
 
@@ -141,7 +141,7 @@ def _ready(processes: list[_Process]) -> list[_Process]:
 def worker_environment(number: int, run: RunOptions) -> Iterator[None]:
     """Set the environment variables that the libraries of worker ``number`` read on import."""
     changes = {"OMP_NUM_THREADS": str(run.threads), "MKL_NUM_THREADS": str(run.threads)}
-    if run.device in ("auto", "cuda"):
+    if run.device in ANY_GPU:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         if visible is None:
             visible = ",".join(map(str, range(torch.cuda.device_count())))

@@ -11,6 +11,9 @@ from queryinst_vis.inference.options import TrackOptions
 from queryinst_vis.video.decoders import PYAV
 from queryinst_vis.video.frames import Selection
 
+ANY_GPU = ("auto", "cuda")
+"""Values of ``--device`` that do not name a single GPU."""
+
 
 @dataclass(frozen=True)
 class VideoOptions(TrackOptions):
@@ -49,7 +52,8 @@ class RunOptions:
             round the end of a tensor differently.
         streams: number of videos that a worker tracks concurrently.
         threads: CPU threads per worker.
-        device: as for ``track``; ``"auto"`` assigns one GPU to each worker if there are any.
+        device: as for ``track``; those of ``ANY_GPU`` assign one GPU to each worker if there are
+            any.
         attempts: maximum number of attempts per video.
         decode_memory: memory limit of a decoder in bytes; None: no limit.
         decode_silence: seconds without a frame after which a decoder counts as hung.

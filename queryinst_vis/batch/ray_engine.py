@@ -12,7 +12,7 @@ from typing import Any
 
 from queryinst_vis.batch.dispatcher import Dispatcher, Event, Outcome, Pending
 from queryinst_vis.batch.local_engine import MAX_START_FAILURES, set_up_worker
-from queryinst_vis.batch.options import RunOptions, Video
+from queryinst_vis.batch.options import ANY_GPU, RunOptions, Video
 from queryinst_vis.batch.worker import Worker
 from queryinst_vis.errors import InputError
 
@@ -38,7 +38,11 @@ def run_ray(
     """
     ray = _start(address)
     try:
-        has_gpus = run.device in ("auto", "cuda") and ray.cluster_resources().get("GPU", 0) > 0
+        if run.device not in (*ANY_GPU, "cpu"):
+            raise InputError(
+                f"--device {run.device}: Ray assigns a GPU to each worker; choose auto, cuda or cpu"
+            )
+        has_gpus = run.device in ANY_GPU and ray.cluster_resources().get("GPU", 0) > 0
         resources: dict[str, Any] = {"num_gpus": 1} if has_gpus else {"num_cpus": run.threads}
         if workers is None:
             total = ray.cluster_resources().get("GPU" if has_gpus else "CPU", 1)

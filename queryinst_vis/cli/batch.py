@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from queryinst_vis.batch.dispatcher import Dispatcher, Event
     from queryinst_vis.batch.options import RunOptions, VideoOptions
 
+SEGMENT_OVERLAP = 5.0  # seconds
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT])i?B?", re.IGNORECASE)
 _FLAGS = ("strict", "allow-partial", "no-video")  # boolean options of a manifest
 
@@ -157,10 +158,9 @@ def _add_segments(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--segment-overlap",
         type=seconds,
-        default="5s",
         metavar="TIME",
-        help="overlap of consecutive segments, in which their tracks are matched "
-        "(default: %(default)s)",
+        help="with --segment: overlap of consecutive segments, in which their tracks are matched "
+        f"(default: {SEGMENT_OVERLAP:g}s)",
     )
 
 
@@ -280,7 +280,11 @@ def _run_options(arguments: argparse.Namespace) -> RunOptions:
     from queryinst_vis.batch.options import RunOptions
     from queryinst_vis.batch.segments import Cutting
 
-    out, length = arguments.out, arguments.segment
+    out, length, overlap = arguments.out, arguments.segment, arguments.segment_overlap
+    if overlap is None:
+        overlap = SEGMENT_OVERLAP
+    elif length is None:
+        raise InputError("--segment-overlap: only used with --segment")
     return RunOptions(
         out=out if "://" in out else str(Path(out).absolute()),
         batch=arguments.batch,
@@ -291,7 +295,7 @@ def _run_options(arguments: argparse.Namespace) -> RunOptions:
         decode_memory=arguments.decode_memory,
         decode_silence=arguments.decode_silence,
         decode_time=arguments.decode_time,
-        cutting=None if length is None else Cutting(length, arguments.segment_overlap),
+        cutting=None if length is None else Cutting(length, overlap),
     )
 
 

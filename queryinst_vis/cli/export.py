@@ -15,6 +15,8 @@ from queryinst_vis.cli.arguments import (
     size,
 )
 
+CALIBRATION_FRAMES = 100
+
 
 def add(commands: Commands) -> None:
     """Add both commands."""
@@ -56,9 +58,9 @@ def add(commands: Commands) -> None:
     openvino.add_argument(
         "--frames",
         type=count,
-        default=100,
         metavar="N",
-        help="number of calibration frames, sampled evenly (default: %(default)s)",
+        help="with --int8: number of calibration frames, sampled evenly (default: "
+        f"{CALIBRATION_FRAMES})",
     )
 
 
@@ -98,14 +100,18 @@ def _run_onnx(arguments: argparse.Namespace) -> None:
 
 def _run_openvino(arguments: argparse.Namespace) -> None:
     from queryinst_vis.checkpoints.load import load_model
+    from queryinst_vis.errors import InputError
     from queryinst_vis.inference.calibration import calibration_frames
     from queryinst_vis.inference.openvino_export import export_openvino
 
+    if arguments.frames is not None and not arguments.int8:
+        raise InputError("--frames: only used with --int8")
     model, config = load_model(arguments.weights, "cpu", arguments.overrides)
     width, height = arguments.size
     calibration = None
     if arguments.int8:
-        calibration = calibration_frames(arguments.int8, config.model.classes, arguments.frames)
+        frames = arguments.frames or CALIBRATION_FRAMES
+        calibration = calibration_frames(arguments.int8, config.model.classes, frames)
     outputs = export_openvino(
         model, config, arguments.output, height, width, arguments.batch, calibration
     )

@@ -44,6 +44,17 @@ def mots_classes(categories: Mapping[int, str], chosen: Mapping[str, int]) -> di
         for id_, name in sorted(categories.items())
         if (number := chosen.get(name, CLASS_NUMBERS.get(name.lower()))) is not None
     }
+    check_mots_classes(numbers, categories)
+    return numbers
+
+
+def check_mots_classes(numbers: Mapping[int, int], categories: Mapping[int, str]) -> None:
+    """Raise an InputError for class 10 (ignore regions) or a duplicate.
+
+    Args:
+        numbers: MOTS class by category id.
+        categories: class name by category id.
+    """
     if IGNORE_CLASS in numbers.values():
         raise InputError("class 10 of MOTS is for ignore regions; choose another number")
     for number, uses in Counter(numbers.values()).items():
@@ -53,7 +64,6 @@ def mots_classes(categories: Mapping[int, str], chosen: Mapping[str, int]) -> di
                 f"classes {' and '.join(names)} are both class {number} of MOTS; give one of them"
                 f" another number, e.g. --class {names[-1]}={max(numbers.values()) + 1}"
             )
-    return numbers
 
 
 @dataclass

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -48,7 +50,7 @@ def stream_youtube_vis_entries(
     with_times: bool = False,
     with_track_ids: bool = False,
 ) -> Iterator[dict[str, Any]]:
-    """``youtube_vis_entries`` for videos of any length: segmentations are iterators.
+    """``youtube_vis_entries`` for videos of any length: segmentations are read from the store.
 
     ``write_results`` writes one mask at a time, so that memory does not grow with frames or
     tracks.
@@ -60,7 +62,7 @@ def stream_youtube_vis_entries(
         with_times: add ``"seconds"``, the time of each frame, for variable frame rates.
         with_track_ids: add ``"track_id"``, as in the other files of the run.
     """
-    times = {"seconds": list(tracks.frame_times())} if with_times else {}
+    times = {"seconds": _Times(tracks.frame_times())} if with_times else {}
     for track in tracks:
         category_id = category_ids[track.label]
         if category_id is not None and any(_has_pixels(rle) for _, rle in track.segmentations()):
@@ -70,17 +72,51 @@ def stream_youtube_vis_entries(
                 "score": track.score,
                 **({"track_id": track.track_id} if with_track_ids else {}),
                 **times,
-                "segmentations": _mask_of_each_frame(track, tracks.length),
+                "segmentations": _FrameMasks(track, tracks.length),
             }
 
 
-def _mask_of_each_frame(track: Track, length: int) -> Iterator[RLE | None]:
-    following = 0
-    for frame, rle in track.segmentations():
-        yield from repeat(None, frame - following)
-        yield rle if _has_pixels(rle) else None
-        following = frame + 1
-    yield from repeat(None, length - following)
+class _Times(list[float | None]):
+    """Times of frames, which all tracks of a video share."""
+
+    @cached_property
+    def json(self) -> str:
+        return json.dumps(self)
+
+
+@dataclass(frozen=True)
+class _FrameMasks:
+    """The masks of a track, one for each frame of the video; None where it is absent."""
+
+    track: Track
+    length: int
+
+    def __iter__(self) -> Iterator[RLE | None]:
+        for gap, rle in self._runs():
+            yield from repeat(None, gap)
+            if rle is not None:
+                yield rle
+
+    def json(self) -> Iterator[str]:
+        """The JSON list in pieces; a long gap costs no more time than a short one."""
+        yield "["
+        separator = ""
+        for gap, rle in self._runs():
+            nulls = ["null, " * (gap - 1) + "null"] if gap else []
+            masks = [] if rle is None else [json.dumps(rle)]
+            for text in (*nulls, *masks):
+                yield separator + text
+                separator = ", "
+        yield "]"
+
+    def _runs(self) -> Iterator[tuple[int, RLE | None]]:
+        """The masks with pixels, each after the number of frames without one; at last None."""
+        following = 0
+        for frame, rle in self.track.segmentations():
+            if _has_pixels(rle):
+                yield frame - following, rle
+                following = frame + 1
+        yield self.length - following, None
 
 
 def _has_pixels(mask: RLE) -> bool:
@@ -140,16 +176,19 @@ def write_results(path: str | Path, entries: Iterable[dict[str, Any]]) -> None:
 
 
 def _json_pieces(entry: dict[str, Any]) -> Iterator[str]:
-    """The JSON of an entry, in parts if its segmentations are an iterator."""
+    """The JSON of an entry, in parts if it is one of ``stream_youtube_vis_entries``."""
     masks = entry.get("segmentations")
-    if not isinstance(masks, Iterator):
+    if not isinstance(masks, _FrameMasks):
         yield json.dumps(entry, allow_nan=False)
         return
-    head = {key: value for key, value in entry.items() if key != "segmentations"}
-    yield json.dumps(head, allow_nan=False).removesuffix("}") + ', "segmentations": ['
-    for number, mask in enumerate(masks):
-        yield (", " if number else "") + json.dumps(mask)
-    yield "]}"
+    times = entry.get("seconds")
+    head = {key: entry[key] for key in entry if key not in ("seconds", "segmentations")}
+    yield json.dumps(head, allow_nan=False).removesuffix("}")
+    if isinstance(times, _Times):
+        yield f', "seconds": {times.json}'
+    yield ', "segmentations": '
+    yield from masks.json()
+    yield "}"
 
 
 def write_zip(json_path: str | Path, zip_path: str | Path) -> None:

@@ -17,7 +17,7 @@ from queryinst_vis.formats.mots import (
     ObjectIds,
     write_mots_text,
 )
-from queryinst_vis.formats.mots_results import Overlaps
+from queryinst_vis.formats.mots_results import Overlaps, check_mots_classes
 from queryinst_vis.formats.results import stream_youtube_vis_entries, write_results
 from queryinst_vis.formats.track_store import TrackStore, VideoInfo
 from queryinst_vis.utils.files import atomic_path
@@ -68,18 +68,23 @@ def mots_numbers(class_names: list[str], chosen: Mapping[str, int] | None = None
     Args:
         class_names: of the labels.
         chosen: numbers by class name, which take precedence.
+
+    Raises:
+        InputError: a chosen number is 10 (ignore regions) or occurs twice.
     """
-    wanted = {**CLASS_NUMBERS, **(chosen or {})}
-    numbers: dict[int, int] = {}
-    for label, name in enumerate(class_names):
-        number = wanted.get(name, wanted.get(name.lower()))
-        if number is not None and number not in numbers.values():
+    chosen = chosen or {}
+    labels = dict(enumerate(class_names))
+    numbers = {label: chosen[name] for label, name in labels.items() if name in chosen}
+    check_mots_classes(numbers, labels)
+    for label, name in labels.items():
+        number = CLASS_NUMBERS.get(name.lower())
+        if number is not None and label not in numbers and number not in numbers.values():
             numbers[label] = number
     free = (n for n in range(3, 4 + 2 * len(class_names)) if n != IGNORE_CLASS)
-    for label in range(len(class_names)):
+    for label in labels:
         if label not in numbers:
             numbers[label] = next(n for n in free if n not in numbers.values())
-    return numbers
+    return dict(sorted(numbers.items()))
 
 
 def write_mots_video(

@@ -45,8 +45,9 @@ def export_onnx(
         The names of the outputs.
 
     Raises:
-        InputError: an invalid size, missing packages, a model that ONNX cannot represent or whose
-            weights do not fit into one file, or the file cannot be written.
+        InputError: an invalid size, a suffix other than ``.onnx``, missing packages, a model that
+            ONNX cannot represent or whose weights do not fit into one file, or the file cannot be
+            written.
 
     Example::
 
@@ -54,6 +55,9 @@ def export_onnx(
         queryinst_vis.export_onnx(model, config, "people.onnx", height=288, width=512)
     """
     require_packages("ONNX", "onnx", "onnxscript")
+    path = Path(path)
+    if path.suffix != ".onnx":
+        raise InputError(f"{path}: the file name of an ONNX model must end in .onnx")
     example = example_inputs(height, width, batch)
     graph = LastStage(copy.deepcopy(model).cpu()).eval()
     with atomic_path(path) as temporary, quiet("onnxscript"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
+from threading import Lock
 
 import numpy as np
 import torch
@@ -38,6 +39,7 @@ class StaticRunner:
     def __init__(self, model: QueryInst) -> None:
         self._model = model
         self._programs: OrderedDict[tuple[object, ...], _Program] = OrderedDict()
+        self._lock = Lock()  # trackers in several threads share the programs and their buffers
 
     def __reduce__(self) -> tuple[type[StaticRunner], tuple[QueryInst]]:
         return StaticRunner, (self._model,)  # graphs and buffers are created again
@@ -63,18 +65,23 @@ class StaticRunner:
         for frame in frames:
             check_frame(frame)
         settings = _settings(frames[0], config, embedding)
-        key = len(frames), settings, dtype
+        with self._lock:
+            found = self._program(len(frames), settings, dtype).run(frames)
+            return [
+                to_detections(StaticDetections(*fields), settings, config.inference)
+                for fields in zip(*found, strict=True)
+            ]
+
+    def _program(self, batch: int, settings: StaticSettings, dtype: torch.dtype) -> _Program:
+        """The cached program, which becomes the most recently used one."""
+        key = batch, settings, dtype
         program = self._programs.pop(key, None)
         if program is None:
-            program = _Program(StaticDetector(self._model, settings), len(frames), dtype)
+            program = _Program(StaticDetector(self._model, settings), batch, dtype)
         self._programs[key] = program
         while len(self._programs) > _PROGRAMS:
             self._programs.popitem(last=False)
-        found = program.run(frames)
-        return [
-            to_detections(StaticDetections(*fields), settings, config.inference)
-            for fields in zip(*found, strict=True)
-        ]
+        return program
 
 
 def _settings(frame: np.ndarray, config: Config, embedding: Embedding | None) -> StaticSettings:
@@ -154,7 +161,8 @@ class _Program:
                 with torch.cuda.stream(aside):
                     self._compute()  # warm-up: initialisation of libraries cannot be captured
                 torch.cuda.current_stream().wait_stream(aside)
-                with torch.cuda.graph(graph):
+                # other threads may use the GPU meanwhile, to decode or to encode videos
+                with torch.cuda.graph(graph, stream=aside, capture_error_mode="thread_local"):
                     self._compute()
         except RuntimeError as error:
             reason = str(error).partition("\n")[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from queryinst_vis.drawing import DEFAULT_STYLE, NOTHING_HIDDEN, DrawingStyle, Redaction
 from queryinst_vis.inference.any_detector import AnyDetector, load_detector
+from queryinst_vis.inference.detector import Detector
 from queryinst_vis.inference.filters import for_showing
 from queryinst_vis.inference.options import DEFAULT_SAVE, TrackOptions
 from queryinst_vis.inference.outputs import OUTPUTS, OutputKind, OutputPlan
@@ -203,12 +205,18 @@ def load_tracker(options: TrackOptions, device: str = "auto") -> VideoTracker:
     overrides = list(options.overrides)
     if options.conf is not None:
         overrides.append(f"inference.score_threshold={options.conf}")
-    defaults = [
-        f"tracking.max_tracks={DEFAULT_MAX_TRACKS}",
-        f"tracking.cut_threshold={CUT_THRESHOLD}",
-    ]
-    detector = load_detector(options.weights, device, [*defaults, *overrides], options.max_size)
-    return VideoTracker(for_showing(detector, overrides))
+    detector = load_detector(options.weights, device, overrides, options.max_size)
+    if isinstance(detector, Detector):  # custom detectors choose their own threshold
+        detector = for_showing(detector, overrides)
+    given = {text.partition("=")[0] for text in overrides}
+    tracking = detector.config.tracking
+    if tracking.max_tracks is None and "tracking.max_tracks" not in given:
+        tracking = replace(tracking, max_tracks=DEFAULT_MAX_TRACKS)
+    if tracking.cut_threshold is None and "tracking.cut_threshold" not in given:
+        tracking = replace(tracking, cut_threshold=CUT_THRESHOLD)
+    detector = copy.copy(detector)
+    detector.config = replace(detector.config, tracking=tracking)
+    return VideoTracker(detector)
 
 
 def run_tracker(

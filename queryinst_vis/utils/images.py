@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+import warnings
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +15,7 @@ import cv2
 import numpy as np
 from PIL import ExifTags, Image
 
-from queryinst_vis.errors import InputError
+from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.utils.jpeg import JPEG_END, is_jpeg, is_truncated
 
 Size = tuple[int, int]
@@ -27,6 +28,8 @@ SAMPLE = 32
 """Number of 16-bit files of a folder that are read to estimate the bit depth."""
 _SENSOR_BITS = (8, 10, 12, 14, 16)
 _PIL_ERRORS = (OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError)
+_ANIMATED = ("TIFF", "WEBP", "PNG", "GIF")
+"""Formats whose further frames are frames; those of JPEG (MPO) are previews and depth maps."""
 _ORIENTATION_WORDS = (b"Exif", b"eXIf", b"EXIF", b"tiff:Orientation")
 """JPEG, PNG and WebP files that need rotation contain at least one of these."""
 _AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
@@ -136,13 +139,13 @@ def to_array(image: ImageLike, bgr: bool = False) -> np.ndarray:
 
 
 def read_orientation(path: str | Path) -> Orientation:
-    """Size and orientation of an image, from the file header.
+    """Size and orientation of an image, from the file header; warns of an animation.
 
     Raises:
         InputError: the file is missing or not an image.
     """
     try:
-        return _parse_header(path)
+        return _parse_header(path, warn=True)
     except FileNotFoundError as error:
         raise InputError(f"image {path}: no such file") from error
     except Image.DecompressionBombError as error:
@@ -232,8 +235,16 @@ def _orientation(data: bytes, stored: Size) -> Orientation:
         return Orientation(stored)
 
 
-def _parse_header(source: str | Path | io.BytesIO) -> Orientation:
+def _parse_header(source: str | Path | io.BytesIO, warn: bool = False) -> Orientation:
     with Image.open(source) as image:
+        frames = getattr(image, "n_frames", 1)
+        if warn and frames > 1 and image.format in _ANIMATED:
+            warnings.warn(
+                f"image {source}: only the first of its {frames} frames is read; convert it to a "
+                "video or to separate images",
+                InputWarning,
+                stacklevel=4,
+            )
         # OpenCV and Pillow always rotate TIFF files upright
         exif = 1 if image.format == "TIFF" else image.getexif().get(ExifTags.Base.Orientation)
         width, height = image.size

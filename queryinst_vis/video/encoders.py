@@ -46,18 +46,22 @@ ENCODERS = {
 """x264, with the smallest files, and the hardware encoders of NVIDIA, Intel, AMD and Apple."""
 
 
-def find_encoder(name: str) -> str:
+def find_encoder(name: str, size: tuple[int, int] = (_PROBE, _PROBE)) -> str:
     """Resolve ``AUTO`` for this machine; other names are checked and returned.
+
+    Args:
+        name: ``AUTO`` or a key of ``ENCODERS``.
+        size: ``(width, height)`` of the video, both even; hardware encoders have limits.
 
     Raises:
         InputError: an unknown name, or an encoder that does not work on this machine.
     """
     if name == AUTO:
         hardware = (other for other in ENCODERS if other != X264)
-        return next((other for other in hardware if fault_of(other) is None), X264)
+        return next((other for other in hardware if fault_of(other, size) is None), X264)
     if name not in ENCODERS:
         raise InputError(f"encoder '{name}': unknown; choose from {', '.join([AUTO, *ENCODERS])}")
-    if (fault := fault_of(name)) is not None:
+    if (fault := fault_of(name, size)) is not None:
         raise InputError(f"encoder {name}: {fault}; choose another, such as {AUTO}")
     return name
 
@@ -78,13 +82,13 @@ def set_up(context: av.VideoCodecContext, name: str, size: tuple[int, int]) -> N
     context.color_range = _LIMITED
 
 
-def fault_of(name: str) -> str | None:
-    """Why an encoder does not work on this machine; None if it works."""
+def fault_of(name: str, size: tuple[int, int]) -> str | None:
+    """Why an encoder does not encode this ``(width, height)`` on this machine; None if it does."""
     try:
         context = cast(av.VideoCodecContext, av.CodecContext.create(name, "w"))
     except UnknownCodecError:
         return "not included in this build of FFmpeg"
-    set_up(context, name, (_PROBE, _PROBE))
+    set_up(context, name, size)
     context.time_base = Fraction(1, 25)
     try:
         context.open()

@@ -16,7 +16,7 @@ from av.video.reformatter import Colorspace
 from queryinst_vis.errors import InputError
 from queryinst_vis.utils.files import atomic_path
 from queryinst_vis.video.audio import SourceAudio
-from queryinst_vis.video.encoders import ENCODERS, X264, set_up
+from queryinst_vis.video.encoders import ENCODERS, X264, find_encoder, set_up
 
 _CLOCK = 90_000  # ticks per second for frames with individual times
 _USUAL_RATE = 30  # frame rate for x264 if frames have individual times
@@ -150,16 +150,17 @@ class VideoWriter:
             self._finish()
 
     def _add_stream(self, width: int, height: int) -> av.VideoStream:
-        options = ENCODERS[self._encoder].options(self._crf)
+        encoder = find_encoder(self._encoder, (width, height))
+        options = ENCODERS[encoder].options(self._crf)
         if self._rate is None:
             # no B-frames: fragments do not support reordering, and with variable times an index
             # would give too short a duration
             options["bf"] = "0"
         rate = self._rate or _USUAL_RATE
         stream = cast(
-            av.VideoStream, self._container.add_stream(self._encoder, rate=rate, options=options)
+            av.VideoStream, self._container.add_stream(encoder, rate=rate, options=options)
         )
-        set_up(stream.codec_context, self._encoder, (width, height))
+        set_up(stream.codec_context, encoder, (width, height))
         stream.codec_context.time_base = self._tick_length()
         stream.codec_context.sample_aspect_ratio = self.pixel_aspect
         return stream

@@ -75,7 +75,9 @@ class OutputPlan:
         self.about[self.run_file] = "settings and summary of the run"
         self.files = tuple(self.about)
         writes_videos = any(path.suffix == ".mp4" for path in self.files)
-        self.encoder = find_encoder(options.encoder) if writes_videos else options.encoder
+        self.encoder = options.encoder
+        if writes_videos:
+            find_encoder(self.encoder)  # before any work
         if Path(source.origin).resolve() in {path.resolve() for path in self.files}:
             raise InputError(
                 f"video {source.origin}: the annotated video would replace it; choose another "
