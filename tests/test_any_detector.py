@@ -89,11 +89,11 @@ def test_tracking_keeps_the_settings_of_a_detector(clip):
     faint = returns(confidence=np.array([0.2]), class_id=np.array([1]))
     detector = FunctionDetector(faint, CLASSES, overrides=["tracking.cut_threshold=8"])
     assert [len(result.detections) for result in queryinst_vis.track(clip, detector)] == [1] * 4
-    config = load_tracker(TrackOptions(detector)).config
+    config = load_tracker(TrackOptions(detector)).detector.config
     assert (config.inference.score_threshold, config.tracking.cut_threshold) == (0, 8)
     assert config.tracking.max_tracks == DEFAULT_MAX_TRACKS
     named = TrackOptions(detector, overrides=["tracking.max_tracks=null"], conf=0.5)
-    config = load_tracker(named).config
+    config = load_tracker(named).detector.config
     assert (config.inference.score_threshold, config.tracking.max_tracks) == (0.5, None)
 
 
