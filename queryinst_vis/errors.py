@@ -32,6 +32,11 @@ class InputWarning(UserWarning):
     """
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type without a message."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
 def run_script(main: Callable[[], int | None]) -> NoReturn:
     """Run the main function of a script and exit.
 

@@ -6,7 +6,7 @@ import pytest
 
 from queryinst_vis.batch.compaction import compact
 from queryinst_vis.batch.store import Store, file_system_of
-from queryinst_vis.batch.tables import done_keys
+from queryinst_vis.batch.tables import done_keys, failed_keys
 from queryinst_vis.errors import InputError
 from tests.batch_support import find, track_all, use_tiny_model, write_clip
 
@@ -139,6 +139,7 @@ def test_a_run_tracks_a_video_again_whose_result_file_is_empty(archive, tmp_path
 def test_an_empty_result_file_left_by_a_power_failure_is_not_a_finished_video(tmp_path):
     store = Store(tmp_path)
     store.put_bytes(b"", "videos/0123.parquet")
-    assert done_keys(store) == set()
+    store.put_bytes(b"", "failures/0123.parquet")
+    assert done_keys(store) == failed_keys(store) == set()
     with pytest.raises(InputError, match=r"videos/0123\.parquet: is damaged"):
         store.open_parquet("videos/0123.parquet")

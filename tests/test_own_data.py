@@ -155,6 +155,7 @@ def test_validation_images_need_annotations(tmp_path, capsys):
 def test_an_upright_rectangle_is_a_box_whose_mask_is_unknown(tmp_path, write):
     content = read_own_data(write(tmp_path / "data")).content
     names = {category["id"]: category["name"] for category in content["categories"]}
+    assert len(content["annotations"]) == 4
     for entry in content["annotations"]:
         is_box = names[entry["category_id"]] == "box"
         assert bool(entry["segmentation"]) == (not is_box)
@@ -163,10 +164,22 @@ def test_an_upright_rectangle_is_a_box_whose_mask_is_unknown(tmp_path, write):
             assert entry["bbox"] == [x0, y0, x1 - x0, y1 - y0]
 
 
+def test_a_group_id_that_is_not_a_number_is_refused_in_images_and_videos(tmp_path):
+    write_labelme(tmp_path / "data" / "clip")
+    file = tmp_path / "data" / "clip" / "0.json"
+    content = json.loads(file.read_text())
+    content["shapes"][0]["group_id"] = ["a"]
+    file.write_text(json.dumps(content))
+    for videos in (False, True):
+        with pytest.raises(InputError, match=r"0\.json, shape 0: group_id \['a'\] is not"):
+            read_own_data(tmp_path / "data", videos=videos)
+
+
 def test_a_track_of_rectangles_has_boxes_but_no_masks(tmp_path):
     write_labelme(tmp_path / "data" / "clip")
     content = read_own_data(tmp_path / "data", videos=True).content
     names = {category["id"]: category["name"] for category in content["categories"]}
+    assert len(content["annotations"]) == 2
     for track in content["annotations"]:
         # the polygon lies within the rectangle, so that the crate is a rectangle, too
         assert track["segmentations"] == [None, None]

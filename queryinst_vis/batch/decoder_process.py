@@ -22,7 +22,7 @@ from queryinst_vis.batch.options import Video
 from queryinst_vis.batch.processes import end_with_parent
 from queryinst_vis.batch.segments import Cut, Cutting, Segment, cut_video
 from queryinst_vis.batch.store import file_system_of
-from queryinst_vis.errors import InputError, InputWarning
+from queryinst_vis.errors import InputError, InputWarning, first_line
 from queryinst_vis.video.frames import DamagedFramesWarning, Frame
 from queryinst_vis.video.http import download, is_http, without_secrets
 from queryinst_vis.video.image_sequence import ImageSequence, images_in
@@ -258,7 +258,7 @@ def _local_path(video: Video, folder: Path) -> Path:
         with system.open_input_stream(path) as remote, (folder / name).open("wb") as file:
             shutil.copyfileobj(remote, file, _BLOCK)
     except OSError as error:
-        reason = str(error).partition("\n")[0]
+        reason = first_line(error)
         shown = without_secrets(video.address)
         raise InputError(f"video {shown}: cannot be read ({reason})") from error
     return folder / name

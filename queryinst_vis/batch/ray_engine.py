@@ -14,7 +14,7 @@ from queryinst_vis.batch.dispatcher import Dispatcher, Event, Outcome, Pending
 from queryinst_vis.batch.local_engine import MAX_START_FAILURES, set_up_worker
 from queryinst_vis.batch.options import ANY_GPU, RunOptions, Video
 from queryinst_vis.batch.worker import Worker
-from queryinst_vis.errors import InputError
+from queryinst_vis.errors import InputError, first_line
 
 _POLL_INTERVAL = 0.5  # seconds between checks of the workers
 _IDLE_INTERVAL = 0.5  # seconds between an idle worker's queries whether the run is over
@@ -56,7 +56,7 @@ def run_ray(
         yield from _supervise(ray, shared.remote(dispatcher), actor, run, workers)
     except ray.exceptions.RayError as error:
         raise InputError(
-            f"--engine ray: the cluster failed ({_first_line(error)}); run the command again to "
+            f"--engine ray: the cluster failed ({first_line(error)}); run the command again to "
             "track the remaining videos"
         ) from error
     finally:
@@ -78,7 +78,7 @@ def _start(address: str | None) -> Any:
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
         where = f"--address {address}" if address else "--engine ray"
-        raise InputError(f"{where}: Ray cannot be reached ({_first_line(error)})") from error
+        raise InputError(f"{where}: Ray cannot be reached ({first_line(error)})") from error
     return ray
 
 
@@ -123,12 +123,8 @@ def _cause_of_death(ray: Any, work: Any) -> str | None:
     try:
         ray.get(work)
     except ray.exceptions.RayError as error:
-        return f"the worker died with this video alone ({_first_line(error)})"
+        return f"the worker died with this video alone ({first_line(error)})"
     return None
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
 def _is_node_dead(ray: Any, node: Any) -> bool:

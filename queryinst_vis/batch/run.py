@@ -94,7 +94,7 @@ def plan_run(
     done = done_keys(store)
     done -= outdated_keys(store, done)
     remove_stale_segments(store, done)
-    _check_settings(videos, keys, done, store, overwrite)
+    _check_settings(keys, done, store, overwrite)
     failed = failed_keys(store)
     skipped = set() if retry_failed else failed - done
     left = [key for key in keys if key not in done | skipped]
@@ -109,14 +109,13 @@ def plan_run(
 
 
 def _check_settings(
-    videos: Sequence[Video],
     keys: Mapping[str, Video],
     done: set[str],
     store: Store,
     overwrite: bool,
 ) -> None:
     """Refuse to replace existing results because of a forgotten option."""
-    versions = {key.partition("-")[0]: video.version for key, video in keys.items()}
+    versions = {id_of_key(key): video.version for key, video in keys.items()}
     outdated = [key for key in done - set(keys) if id_of_key(key) in versions]
     if not outdated or overwrite:
         return

@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsp
 
 from queryinst_vis.batch.options import Video, VideoOptions
 from queryinst_vis.batch.store import Store, file_system_of
-from queryinst_vis.errors import InputError
+from queryinst_vis.errors import InputError, first_line
 from queryinst_vis.utils.files import natural_key
 from queryinst_vis.video.http import HttpFile, is_http, origin_of, without_secrets
 from queryinst_vis.video.image_sequence import images_in, is_image
@@ -180,7 +180,7 @@ def _from_file_system(address: str, options: VideoOptions) -> Iterator[_Found]:
             selector = fs.FileSelector(root, recursive=True, allow_not_found=True)
             infos = [info for info in system.get_file_info(selector) if _is_video(info.path)]
     except OSError as error:
-        reason = str(error).partition("\n")[0]
+        reason = first_line(error)
         raise InputError(f"{name}: cannot be listed ({reason})") from error
     pattern = root + parts.path[len(fixed) :]
     if pattern != root:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from queryinst_vis.errors import InputError
+from queryinst_vis.errors import InputError, first_line
 from queryinst_vis.formats.track_tables import import_pyarrow
 from queryinst_vis.utils.files import atomic_path, flush_to_disk
 from queryinst_vis.video.http import without_secrets
@@ -43,7 +43,7 @@ def file_system_of(address: str) -> tuple[FileSystem, str]:
     try:
         return fs.FileSystem.from_uri(address)
     except Exception as error:  # pyarrow raises many types for invalid URIs
-        raise InputError(f"{without_secrets(address)}: {_first_line(error)}") from error
+        raise InputError(f"{without_secrets(address)}: {first_line(error)}") from error
 
 
 class Store:
@@ -171,7 +171,7 @@ class Store:
                 lambda: parquet.ParquetFile(self._system.open_input_file(self._path(name))), name
             )
         except ArrowInvalid as error:
-            raise InputError(f"{self.name}/{name}: is damaged ({_first_line(error)})") from error
+            raise InputError(f"{self.name}/{name}: is damaged ({first_line(error)})") from error
 
     def _write(self, path: Path, write: Callable[[Path], object]) -> None:
         """Write a local file; once this returns, it survives a power failure."""
@@ -192,16 +192,12 @@ class Store:
             try:
                 return request()
             except PermissionError as error:
-                raise InputError(f"{self.name}/{name}: {_first_line(error)}") from error
+                raise InputError(f"{self.name}/{name}: {first_line(error)}") from error
             except OSError as error:
                 last = error
             spent = time.monotonic() - start
             if spent > RETRY_TIMEOUT:
                 break
         raise InputError(
-            f"{self.name}/{name}: failed {attempt + 1} times in {spent:.0f} s ({_first_line(last)})"
+            f"{self.name}/{name}: failed {attempt + 1} times in {spent:.0f} s ({first_line(last)})"
         ) from last
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__

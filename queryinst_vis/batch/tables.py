@@ -31,8 +31,6 @@ from queryinst_vis.inference.outputs.run_file import RunSettings
 SCHEMA_VERSION = 1
 """Incremented when a column changes its name, type or meaning, but not for added columns."""
 
-TABLES = ("videos", "tracks", "detections", "failures")
-
 FILES = "files"
 """Folder of the ``--save`` outputs, with one subfolder per key."""
 
@@ -223,7 +221,7 @@ def done_keys(store: Store) -> set[str]:
 
 def failed_keys(store: Store) -> set[str]:
     """Keys of the videos that have failed."""
-    return {Path(name).stem for name in store.list("failures")}
+    return {Path(name).stem for name in table_files(store, "failures")}
 
 
 def is_compacted(name: str) -> bool:

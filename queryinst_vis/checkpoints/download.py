@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import urllib.error
 import urllib.request
@@ -13,6 +12,7 @@ from typing import IO
 from urllib.parse import urlsplit
 
 from queryinst_vis.errors import InputError
+from queryinst_vis.utils.files import checksum
 from queryinst_vis.utils.progress import ProgressBar
 
 BLOCK = 1 << 20  # bytes per read
@@ -54,7 +54,7 @@ def download(
         _fetch(url, part, announce)
     except (OSError, HTTPException) as error:
         raise InputError(_explain(url, part, error)) from error
-    found = hash_file(part)
+    found = checksum(part)
     if not found.startswith(sha256):
         part.unlink()
         raise InputError(
@@ -65,15 +65,6 @@ def download(
         )
     part.replace(path)
     return found
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _fetch(url: str, part: Path, announce: Callable[[int], None] | None) -> None:

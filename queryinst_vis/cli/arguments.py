@@ -171,7 +171,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
         "--resume", action="store_true", help="continue from the training state in --work-dir"
     )
     parser.add_argument(
-        "--seed", type=int, metavar="N", help="random seed (default: that of the config)"
+        "--seed", type=number, metavar="N", help="random seed (default: that of the config)"
     )
 
 
@@ -212,6 +212,21 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
         help="number of worker processes; worth it if one takes over a minute "
         "(default: %(default)s)",
     )
+
+
+def number(text: str) -> int:
+    """A non-negative integer."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a non-negative integer, got '{text}'")
+    return int(text)
+
+
+def names(text: str) -> list[str]:
+    """Comma-separated words."""
+    words = [word.strip() for word in text.split(",")]
+    if not all(words):
+        raise argparse.ArgumentTypeError(f"expected names separated by commas, got '{text}'")
+    return words
 
 
 def count(text: str) -> int:

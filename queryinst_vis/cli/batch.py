@@ -16,11 +16,11 @@ from queryinst_vis.cli.arguments import (
     add_command,
     add_device,
     count,
+    names,
 )
 from queryinst_vis.cli.output_arguments import (
     SAVE_HELP,
     add_picture_options,
-    names,
 )
 from queryinst_vis.cli.source_arguments import seconds, split_words
 from queryinst_vis.cli.track_arguments import add_track_options, track_options_of

@@ -11,6 +11,7 @@ from queryinst_vis.cli.arguments import (
     add_device,
     add_overrides,
     count,
+    number,
     size,
 )
 
@@ -68,7 +69,7 @@ def add(commands: Commands) -> None:
     add_device(parser)
     parser.add_argument(
         "--seed",
-        type=int,
+        type=number,
         default=0,
         metavar="N",
         help="random seed for weights and clip (default: %(default)s)",

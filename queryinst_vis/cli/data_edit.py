@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from queryinst_vis.cli.arguments import Commands, OutputFile, add_command, count, fraction
+from queryinst_vis.cli.arguments import Commands, OutputFile, add_command, count, fraction, names
 from queryinst_vis.errors import InputError
 
 
@@ -68,11 +68,11 @@ def _add_filter(tools: Commands) -> None:
     add_set(parser)
     _add_out(parser)
     parser.add_argument(
-        "--classes", type=_names, metavar="A,B", help="keep these classes (default: all)"
+        "--classes", type=names, metavar="A,B", help="keep these classes (default: all)"
     )
     parser.add_argument(
         "--videos",
-        type=_names,
+        type=names,
         metavar="A,B",
         help="keep these videos or images, by name or id; * and [!3] are wildcards (default: all)",
     )
@@ -93,14 +93,6 @@ def _add_filter(tools: Commands) -> None:
 def add_set(parser: argparse.ArgumentParser) -> None:
     """SET.json."""
     parser.add_argument("set", type=Path, metavar="SET.json", help="YouTube-VIS or COCO file")
-
-
-def _names(text: str) -> list[str]:
-    """Names, separated by commas."""
-    names = [name.strip() for name in text.split(",")]
-    if not all(names):
-        raise argparse.ArgumentTypeError(f"expected names separated by commas, got '{text}'")
-    return names
 
 
 def _run_filter(arguments: argparse.Namespace) -> None:

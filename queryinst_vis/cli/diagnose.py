@@ -5,7 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from queryinst_vis.cli.arguments import Commands, OutputFile, add_command, add_workers, count
+from queryinst_vis.cli.arguments import (
+    Commands,
+    OutputFile,
+    add_command,
+    add_workers,
+    count,
+    number,
+)
 
 
 def add(commands: Commands) -> None:
@@ -46,7 +53,7 @@ def add(commands: Commands) -> None:
         help="number of bootstrap resamples (default: %(default)s)",
     )
     compare.add_argument(
-        "--seed", type=_seed, default=0, metavar="N", help="random seed (default: %(default)s)"
+        "--seed", type=number, default=0, metavar="N", help="random seed (default: %(default)s)"
     )
     compare.add_argument(
         "--json", type=OutputFile, metavar="OUT", help="also write the results as JSON"
@@ -56,13 +63,6 @@ def add(commands: Commands) -> None:
 
 def _add_ground_truth(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("ground_truth", type=Path, metavar="GT.json", help="ground truth")
-
-
-def _seed(text: str) -> int:
-    """A non-negative integer."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a non-negative integer, got '{text}'")
-    return int(text)
 
 
 def _run_diagnose(arguments: argparse.Namespace) -> None:

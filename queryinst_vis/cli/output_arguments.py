@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from queryinst_vis.cli.arguments import names
+
 if TYPE_CHECKING:
     from queryinst_vis.drawing import DrawingStyle, Redaction
 
@@ -125,11 +127,3 @@ def redaction_of(arguments: argparse.Namespace) -> Redaction:
         for words in (arguments.blur, arguments.cut_out)
     )
     return Redaction(blur, cut_out)
-
-
-def names(text: str) -> list[str]:
-    """Comma-separated words."""
-    words = [word.strip() for word in text.split(",")]
-    if not all(words):
-        raise argparse.ArgumentTypeError(f"expected names separated by commas, got '{text}'")
-    return words

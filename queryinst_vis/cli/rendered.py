@@ -12,6 +12,7 @@ from queryinst_vis.cli.arguments import (
     add_command,
     count,
     fraction,
+    number,
     size,
     two_numbers,
 )
@@ -143,5 +144,5 @@ def _write_mp4(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
 
 def _add_seed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="random seed (default: %(default)s)"
+        "--seed", type=number, default=0, metavar="N", help="random seed (default: %(default)s)"
     )

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from queryinst_vis.cli.arguments import count
+from queryinst_vis.cli.arguments import count, number
 
 if TYPE_CHECKING:
     from queryinst_vis.video.frames import Selection
@@ -133,13 +133,6 @@ def seconds(text: str) -> float:
         return parse_time(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def number(text: str) -> int:
-    """A non-negative integer."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a non-negative integer, got '{text}'")
-    return int(text)
 
 
 def rate(text: str) -> float:

@@ -17,7 +17,7 @@ from queryinst_vis.config.environment import is_unresolved, postpone_unset
 from queryinst_vis.config.names import find_config
 from queryinst_vis.config.ranges import check_numbers
 from queryinst_vis.config.schema import Config
-from queryinst_vis.errors import InputError
+from queryinst_vis.errors import InputError, first_line
 
 
 def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
@@ -271,5 +271,5 @@ def _to_config(config: DictConfig, where: str) -> Config:
 
 def _reason(error: BaseException) -> str:
     """The first line of OmegaConf's message, without its prefix; the rest is internal."""
-    line = str(error).partition("\n")[0]
+    line = first_line(error)
     return line.removeprefix("KeyError raised while resolving interpolation: ")

@@ -17,7 +17,7 @@ from torchvision.transforms.v2 import functional
 
 from queryinst_vis.data.frames import Frame, MaskPiece, VisibleInstance, fill_box
 from queryinst_vis.data.records import Box
-from queryinst_vis.errors import InputError
+from queryinst_vis.errors import InputError, first_line
 from queryinst_vis.utils.plugins import suggest
 
 Sample = dict[str, Any]
@@ -73,7 +73,7 @@ class _Chain:
                 sample = transform(sample)
             except Exception as error:  # the type depends on the class
                 where = f"{_KEY}[{index}] ({type(transform).__name__})"
-                raise InputError(f"{where}: fails on a sample: {_line(error)}") from error
+                raise InputError(f"{where}: fails on a sample: {first_line(error)}") from error
         return sample
 
 
@@ -99,7 +99,7 @@ def _build(entry: Any, where: str) -> v2.Transform:
     try:
         return _CLASSES[name](**arguments)
     except Exception as error:  # the type depends on the class
-        raise InputError(f"{where}: {name} rejects its arguments: {_line(error)}") from error
+        raise InputError(f"{where}: {name} rejects its arguments: {first_line(error)}") from error
 
 
 def _argument(key: str, value: Any, where: str) -> Any:
@@ -118,10 +118,6 @@ def _argument(key: str, value: Any, where: str) -> Any:
 
 def _labels_and_ids(sample: Sample) -> tuple[torch.Tensor, torch.Tensor]:
     return sample["labels"], sample["ids"]
-
-
-def _line(error: Exception) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__
 
 
 def apply_transforms(frame: Frame, chain: Sequence[Transforms], seed: int) -> Frame:

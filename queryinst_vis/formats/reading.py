@@ -1,4 +1,4 @@
-"""Reading annotation and result files: JSON, zipped or not, completely or without masks."""
+"""Reading annotation and result files: XML; JSON, zipped or not, completely or without masks."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
-from queryinst_vis.errors import InputError
+from queryinst_vis.errors import InputError, first_line
 from queryinst_vis.formats.json_stream import light_content
 from queryinst_vis.utils.files import read_json
 
@@ -51,6 +53,25 @@ def read_annotations(
             " were ground truth and results swapped?"
         )
     return content
+
+
+def read_xml(path: Path) -> Element:
+    """The root of an XML annotation file.
+
+    Raises:
+        InputError: not readable as XML, or with a document type declaration, which annotation tools
+            do not write and which could define entities of any size.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        if "<!DOCTYPE" in text:  # checked before parsing, since a parser may expand entities
+            raise InputError(
+                f"{path}: has a document type declaration, which annotation tools never write; "
+                "rejected"
+            )
+        return ElementTree.fromstring(text)
+    except (OSError, UnicodeDecodeError, ElementTree.ParseError) as error:
+        raise InputError(f"{path}: not readable as XML ({first_line(error)})") from error
 
 
 def read_json_or_zip(path: str | Path, heavy: str | None = None) -> Any:

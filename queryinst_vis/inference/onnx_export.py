@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from queryinst_vis.config import Config
-from queryinst_vis.errors import InputError
+from queryinst_vis.errors import InputError, first_line
 from queryinst_vis.inference.exported_graph import (
     INPUTS,
     LastStage,
@@ -100,7 +100,7 @@ def _translate(
         )
     except torch.onnx.OnnxExporterError as error:
         # the message itself is many lines of advice for developers
-        reason = str(error.__cause__ or error).partition("\n")[0]
+        reason = first_line(error.__cause__ or error)
         raise InputError(
             f"PyTorch {torch.__version__} cannot export this model to ONNX with the backbone "
             f"{config.model.backbone.name}: {reason}"

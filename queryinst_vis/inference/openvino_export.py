@@ -14,7 +14,7 @@ from torch import Tensor
 
 from queryinst_vis.config import Config
 from queryinst_vis.data.transforms import network_input
-from queryinst_vis.errors import InputError
+from queryinst_vis.errors import InputError, first_line
 from queryinst_vis.inference.exported_graph import (
     LastStage,
     describe,
@@ -121,7 +121,7 @@ def _translate(
             shapes = [list(each.shape) for each in example]
             model = openvino.convert_model(decoder, input=shapes)
     except Exception as error:  # neither library documents its exceptions
-        reason = str(error).strip().partition("\n")[0]
+        reason = first_line(error)
         raise InputError(
             f"OpenVINO {openvino.get_version()} cannot represent this model with the backbone "
             f"{config.model.backbone.name}: {reason}"

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from queryinst_vis.config import Config, InferenceConfig
 from queryinst_vis.data.transforms import fit_size, padded_size
-from queryinst_vis.errors import InputWarning
+from queryinst_vis.errors import InputWarning, first_line
 from queryinst_vis.masks import InstanceMask
 from queryinst_vis.masks.paste import paste_masks
 from queryinst_vis.masks.rle import compress
@@ -165,7 +165,7 @@ class _Program:
                 with torch.cuda.graph(graph, stream=aside, capture_error_mode="thread_local"):
                     self._compute()
         except RuntimeError as error:
-            reason = str(error).partition("\n")[0]
+            reason = first_line(error)
             warnings.warn(
                 f"this model cannot be captured as a CUDA graph ({reason}); it runs without one, "
                 "with higher latency",

@@ -10,7 +10,7 @@ from timm.layers import Format
 from timm.models import FeatureInfo
 from torch import nn
 
-from queryinst_vis.errors import InputError
+from queryinst_vis.errors import InputError, first_line
 from queryinst_vis.models.installed_backbone import STRIDES
 from queryinst_vis.utils.hub import asking_the_hub
 
@@ -65,7 +65,7 @@ def _level_indices(name: str, options: dict[str, Any]) -> list[int]:
         with torch.device("meta"):
             model = timm.create_model(name, features_only=True, **options)
     except (RuntimeError, AttributeError, ValueError, TypeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise InputError(
             f"model.backbone.name '{name}': timm cannot build it ({reason})"
         ) from error

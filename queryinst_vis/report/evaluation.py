@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from queryinst_vis.errors import InputError
 from queryinst_vis.evaluation.average_precision import METRICS
 from queryinst_vis.evaluation.confidence import SAMPLES, compare_results, verdict
 from queryinst_vis.evaluation.report import percent
-from queryinst_vis.formats.video_set import VideoTracks
+from queryinst_vis.evaluation.tracking_metrics import confident
 from queryinst_vis.report.assessment import Assessment, assess_images, assess_videos
 from queryinst_vis.report.clips import FPS, Clip, make_clip
 from queryinst_vis.report.evaluation_tables import (
@@ -194,14 +193,9 @@ def _clips(
     clips = []
     for name in show_progress(worst[:number], "Rendering clips"):
         tracks = {
-            each.name: _confident(videos[index_of[name]].read(), threshold)
+            each.name: confident(videos[index_of[name]].read(), threshold)
             for each, videos in zip(assessments, unread, strict=True)
         }
         clip = make_clip(tracks, first.video_set.categories, images, allow_outside=outside)
         clips.append((name, lost[name], clip))
     return clips
-
-
-def _confident(tracks: VideoTracks, threshold: float) -> VideoTracks:
-    kept = [track for track in tracks.detections if track.score >= threshold]
-    return replace(tracks, detections=kept)

@@ -24,6 +24,7 @@ from queryinst_vis.formats.names import list_names
 from queryinst_vis.training.launch import processes_per_node
 from queryinst_vis.training.record import BaseConfig
 from queryinst_vis.training.train import train
+from queryinst_vis.training.work_dir import check_run
 from queryinst_vis.utils.files import files_together, write_json_atomically
 
 SMALL_SET = 500  # images or videos; below this, a larger fraction is held out
@@ -71,11 +72,7 @@ def finetune(
         queryinst_vis.finetune("people", "my_photos", "work/mine", ["train.epochs=1"])
     """
     work_dir = Path(work_dir)
-    if (work_dir / "config.yaml").exists():
-        raise InputError(
-            f"work dir {work_dir}: already contains a run; continue with --resume or use another "
-            "folder"
-        )
+    check_run(work_dir, resume=False)
     data = data if isinstance(data, OwnData) else read_own_data(data)
     if not isinstance(validation, OwnData | None):
         validation = read_own_data(validation)

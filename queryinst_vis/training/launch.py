@@ -12,7 +12,7 @@ from lightning.fabric.strategies import DDPStrategy
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
-from queryinst_vis.errors import InputError
+from queryinst_vis.errors import InputError, first_line
 from queryinst_vis.utils.machine import cpu_capabilities
 
 Precision = Literal["32-true", "bf16-mixed"]
@@ -58,11 +58,11 @@ def launch(devices: str | int = "auto", nodes: int = 1, precision: str = "32-tru
         )
         fabric.launch()
     except (MisconfigurationException, ValueError) as error:
-        reason = str(error).partition("\n")[0]
+        reason = first_line(error)
         raise InputError(f"cannot run on {count} devices of {nodes} nodes: {reason}") from error
     except torch.distributed.DistError as error:
         place = ":".join(os.environ.get(name, "?") for name in ("MASTER_ADDR", "MASTER_PORT"))
-        reason = str(error).partition("\n")[0]
+        reason = first_line(error)
         raise InputError(
             f"not all {nodes} nodes connected to {place} within {NODE_TIMEOUT.seconds} s; start "
             f"the same command on each of them, with NODE_RANK from 0 to {nodes - 1}, with "

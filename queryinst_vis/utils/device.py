@@ -7,7 +7,7 @@ from contextlib import contextmanager, nullcontext
 
 import torch
 
-from queryinst_vis.errors import InputError
+from queryinst_vis.errors import InputError, first_line
 
 
 def choose_device(device: str | torch.device = "auto") -> torch.device:
@@ -24,7 +24,7 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
         chosen = torch.device(device)
         torch.empty(1, device=chosen).tolist()  # fails on the meta device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).partition("\n")[0].rstrip(".")
+        reason = first_line(error).rstrip(".")
         raise InputError(
             f"device '{device}' cannot be used here ({reason}); try 'cpu' or 'auto'"
         ) from error

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from http.client import HTTPException
 from urllib.parse import urlsplit
 
-from queryinst_vis.errors import InputError
+from queryinst_vis.errors import InputError, first_line
 
 TIMEOUT = 5  # seconds for the hub to answer, including DNS
 _ONE_AT_A_TIME = threading.RLock()  # the library's offline mode is process-wide
@@ -66,7 +66,7 @@ def _explain(error: BaseException) -> str:
         )
     if isinstance(error, errors.RevisionNotFoundError):
         return f"{host} has no such revision"
-    return f"error of {host} ({str(error).partition(chr(10))[0] or type(error).__name__})"
+    return f"error of {host} ({first_line(error)})"
 
 
 def why_no_answer(endpoint: str) -> str | None:

@@ -24,6 +24,28 @@ Size = tuple[int, int]
 ImageLike: TypeAlias = np.ndarray | str | os.PathLike[str] | Image.Image
 """An ``(H, W, 3)`` uint8 RGB array, a PIL image, or the path of an image file."""
 
+IMAGE_SUFFIXES = frozenset(
+    [
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jp2",
+        ".png",
+        ".bmp",
+        ".dib",
+        ".webp",
+        ".tif",
+        ".tiff",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+        ".exr",
+        ".hdr",
+    ]
+)
+"""Suffixes of image files, in lower case."""
+
 SAMPLE = 32
 """Number of 16-bit files of a folder that are read to estimate the bit depth."""
 _SENSOR_BITS = (8, 10, 12, 14, 16)

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from queryinst_vis.errors import InputError
+from queryinst_vis.errors import InputError, first_line
 
 _REFUSED = re.compile(r"GLOBAL (\S+) (?:was not an allowed|whose module)")
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -131,11 +131,6 @@ def check_tensors(tensors: Mapping[str, Tensor], where: str) -> None:
                 f"{where}: '{name}' has values that are not finite in float32; did the training "
                 "diverge?"
             )
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type without a message."""
-    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def shape_text(value: Tensor) -> str:

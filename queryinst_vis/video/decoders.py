@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from queryinst_vis.errors import InputError
+from queryinst_vis.errors import InputError, first_line
 from queryinst_vis.video.container import open_video
 
 PYAV = "pyav"
@@ -136,5 +136,5 @@ def _missing(name: str, package: str) -> InputError:
 
 
 def _unreadable(path: Path, name: str, error: Exception) -> InputError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    reason = first_line(error)
     return InputError(f"video {path}: {name} cannot read it ({reason}); use --decoder {PYAV}")

@@ -13,30 +13,8 @@ import numpy as np
 
 from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.utils.files import natural_key
-from queryinst_vis.utils.images import Size, read_image, read_orientation
+from queryinst_vis.utils.images import IMAGE_SUFFIXES, Size, read_image, read_orientation
 from queryinst_vis.video.frames import DamagedFramesWarning, Frame, Selection
-
-SUFFIXES = frozenset(
-    [
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jp2",
-        ".png",
-        ".bmp",
-        ".dib",
-        ".webp",
-        ".tif",
-        ".tiff",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-        ".pnm",
-        ".exr",
-        ".hdr",
-    ]
-)
-"""Suffixes of image files, in lower case."""
 
 DEFAULT_FPS = 25.0
 """Default frame rate of images, as in FFmpeg."""
@@ -207,7 +185,7 @@ def check_fps(fps: float | None) -> float:
 
 def is_image(path: str | Path) -> bool:
     """Whether a file has the suffix of an image."""
-    return Path(path).suffix.lower() in SUFFIXES
+    return Path(path).suffix.lower() in IMAGE_SUFFIXES
 
 
 def images_in(folder: Path) -> list[Path]:

@@ -7,7 +7,6 @@ import re
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 import numpy as np
@@ -34,6 +33,7 @@ from queryinst_vis.data.convert.outlines import (
 )
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.fields import check_unique
+from queryinst_vis.formats.reading import read_xml
 from queryinst_vis.masks import RLE, encode_region
 from queryinst_vis.utils.images import Size, read_orientation
 from queryinst_vis.utils.progress import show_progress
@@ -183,16 +183,7 @@ def _read_video(folder: Path, src: Path, by_group: bool, skipped: Counter[str]) 
 
 def _parse(path: Path, for_images: bool | None = False) -> Element:
     """The root of an export for video, for images, or for either (None)."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        if "<!DOCTYPE" in text:
-            # checked before parsing, since a parser may expand entities
-            raise InputError(
-                f"{path}: has a document type declaration, which CVAT never writes; rejected"
-            )
-        root = ElementTree.fromstring(text)
-    except (OSError, UnicodeDecodeError, ElementTree.ParseError) as error:
-        raise InputError(f"{path}: not readable as XML ({error})") from error
+    root = read_xml(path)
     if root.tag != "annotations":
         raise InputError(f"{path}: its root is <{root.tag}>, CVAT's is <annotations>")
     if for_images is False and root.find("image") is not None:

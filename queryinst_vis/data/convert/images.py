@@ -12,9 +12,8 @@ from PIL import Image
 from queryinst_vis.errors import InputError
 from queryinst_vis.masks import RLE, encode_rle
 from queryinst_vis.utils.files import natural_key
-from queryinst_vis.utils.images import Size, read_orientation
+from queryinst_vis.utils.images import IMAGE_SUFFIXES, Size, read_orientation
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 JPEG_QUALITY = 95
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -122,14 +123,9 @@ def read_labelme_images(src: str | Path) -> tuple[dict[str, Any], Counter[str]]:
         name, (height, width) = _read_image(path, content, src, where)
         parts: dict[tuple[str, str], list[RLE]] = defaultdict(list)
         rectangles = set()
-        for index, shape in enumerate(require(content, "shapes", list, where)):
-            here = f"{where}, shape {index}"
-            label = require(shape, "label", str, here)
-            if shape.get("shape_type") in _WITHOUT_AREA:
-                skipped[f"{shape['shape_type']} shapes skipped"] += 1
-                continue
-            group = shape.get("group_id")
-            key = f"shape {index}" if group is None else f"group {group}"
+        shapes = require(content, "shapes", list, where)
+        for here, label, group, shape in _shapes_with_area(shapes, where, skipped):
+            key = here if group is None else f"group {group}"
             parts[label, key].append(_shape_rle(shape, height, width, here))
             if shape.get("shape_type") == "rectangle":
                 rectangles.add((label, key))
@@ -207,6 +203,20 @@ def _read_shapes(
 ) -> FrameMasks:
     """Masks of one frame; identities with empty shapes are absent."""
     parts: dict[Identity, list[RLE]] = defaultdict(list)
+    for here, label, group, shape in _shapes_with_area(shapes, where, skipped):
+        if group is None and parts.get((label, None)):
+            raise InputError(
+                f"{here}: a second '{label}' without group_id; give the shapes of each object a "
+                "separate group_id"
+            )
+        parts[label, group].append(_shape_rle(shape, height, width, here))
+    return unite(parts)
+
+
+def _shapes_with_area(
+    shapes: list[Any], where: str, skipped: Counter[str]
+) -> Iterator[tuple[str, str, int | None, dict[str, Any]]]:
+    """The place, label and group id of each shape, and the shape; counts those without an area."""
     for index, shape in enumerate(shapes):
         here = f"{where}, shape {index}"
         label = require(shape, "label", str, here)
@@ -216,13 +226,7 @@ def _read_shapes(
         group = shape.get("group_id")
         if group is not None and not is_integer(group):
             raise InputError(f"{here}: group_id {group!r:.40} is not an integer")
-        if group is None and parts.get((label, None)):
-            raise InputError(
-                f"{here}: a second '{label}' without group_id; give the shapes of each object a "
-                "separate group_id"
-            )
-        parts[label, group].append(_shape_rle(shape, height, width, here))
-    return unite(parts)
+        yield here, label, group, shape
 
 
 def _check_identities(identities: list[Identity], folder: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 import supervision as sv
@@ -15,7 +14,8 @@ from queryinst_vis.data.convert.image_sets import (
     build_image_set,
 )
 from queryinst_vis.data.convert.images import image_size
-from queryinst_vis.errors import InputError
+from queryinst_vis.errors import InputError, first_line
+from queryinst_vis.formats.reading import read_xml
 from queryinst_vis.masks import encode_rle
 from queryinst_vis.utils.files import natural_key
 
@@ -38,11 +38,11 @@ def read_voc(folder: Path, images: Path | None = None) -> tuple[dict[str, Any], 
     images = images or (beside if beside.is_dir() else files)
     annotated = sorted(files.glob("*.xml"))
     for file in annotated:
-        _check_xml(file)
+        read_xml(file)  # supervision would expand entities
     try:
         dataset = sv.DetectionDataset.from_pascal_voc(str(images), str(files))
     except (ValueError, SyntaxError, AttributeError, TypeError, OSError) as error:
-        raise InputError(f"{files}: not readable as Pascal VOC ({_line(error)})") from error
+        raise InputError(f"{files}: not readable as Pascal VOC ({first_line(error)})") from error
     chosen = _annotated_images(dataset.image_paths, annotated)
     description = f"Pascal VOC, {folder.name}"
     return _to_coco(dataset, chosen, images, description), images
@@ -88,20 +88,3 @@ def _to_coco(
         name = Path(image).relative_to(folder).as_posix()
         labelled.append(LabelledImage(name, height, width, instances))
     return build_image_set(labelled, description, dataset.classes)
-
-
-def _check_xml(file: Path) -> None:
-    """Reject a file that is not XML or could define entities."""
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-        if "<!DOCTYPE" in text:
-            raise InputError(
-                f"{file}: has a document type declaration, which VOC files do not have; rejected"
-            )
-        ElementTree.fromstring(text)
-    except (OSError, UnicodeDecodeError, ElementTree.ParseError) as error:
-        raise InputError(f"{file}: not readable as XML ({_line(error)})") from error
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]

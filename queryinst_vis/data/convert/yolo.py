@@ -18,7 +18,7 @@ from queryinst_vis.data.convert.image_sets import (
 )
 from queryinst_vis.data.convert.images import image_files, image_size
 from queryinst_vis.data.convert.outlines import polygon_rle
-from queryinst_vis.errors import InputError, InputWarning
+from queryinst_vis.errors import InputError, InputWarning, first_line
 from queryinst_vis.utils.images import Size
 
 _BOX_WORDS = (5, 6)  # of a box line: class, box, and a score if any; polygons have more
@@ -85,7 +85,7 @@ def _read_labels(file: Path, size: Size, classes: list[str]) -> list[LabelledIns
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
-        raise InputError(f"{file}: not readable as YOLO ({_line(error)})") from error
+        raise InputError(f"{file}: not readable as YOLO ({first_line(error)})") from error
     instances = []
     for number, line in enumerate(lines, start=1):
         if words := line.split():
@@ -104,7 +104,7 @@ def _read_label(
         label = int(words[0])
         values = np.array([float(word) for word in words[1:]])
     except ValueError as error:
-        raise InputError(f"{where}: not readable as YOLO ({_line(error)})") from error
+        raise InputError(f"{where}: not readable as YOLO ({first_line(error)})") from error
     if len(words) < min(_BOX_WORDS) or not np.isfinite(values).all():
         raise InputError(f"{where}: not readable as YOLO; expected a class and a box or polygon")
     if not 0 <= label < len(classes):
@@ -162,7 +162,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: not readable as YAML ({_line(error)})") from error
+        raise InputError(f"{path}: not readable as YAML ({first_line(error)})") from error
     if not isinstance(values, dict) or "names" not in values:
         raise InputError(f"{path}: is not a YOLO data.yaml: 'names' is missing")
     names = values["names"]
@@ -177,7 +177,3 @@ def _read_yaml(path: Path) -> dict[str, Any]:
             "and the box, the first five numbers of each label line, and remove 'kpt_shape'"
         )
     return values
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]
