@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from queryinst_vis.checkpoints.openmmlab_keys import DETECTOR, convert_key, export_key
+from queryinst_vis.checkpoints.weights import StateDict
 from queryinst_vis.errors import InputError
-
-StateDict = dict[str, Tensor]
 
 # Swin's relative position index: not a weight, but derived from the window size
 POSITION_INDEX = ".relative_position_index"

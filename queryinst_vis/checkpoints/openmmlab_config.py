@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 
-from torch import Tensor
 from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights
 
+from queryinst_vis.checkpoints.weights import StateDict
 from queryinst_vis.config import Config, TrackHeadConfig
 from queryinst_vis.errors import InputError
-
-StateDict = dict[str, Tensor]
 
 RESNETS = {
     (2, 64, 64): "resnet18",

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from queryinst_vis.data.records import Box, ImageRecord, Instance
+from queryinst_vis.data.records import Corners, ImageRecord, Instance
 from queryinst_vis.data.views import View
 from queryinst_vis.masks import bounding_box, decode_columns, to_rle
 from queryinst_vis.utils.images import read_image
@@ -24,7 +24,7 @@ class MaskPiece(NamedTuple):
     top: int
     left: int
 
-    def box(self) -> Box:
+    def box(self) -> Corners:
         """Bounding box of the mask, which is not empty: xyxy in the view."""
         columns = self.left + np.flatnonzero(self.pixels.any(axis=0))
         rows = self.top + np.flatnonzero(self.pixels.any(axis=1))
@@ -51,7 +51,7 @@ class VisibleInstance(NamedTuple):
         mask: not empty; None if only the box is known.
     """
 
-    box: Box
+    box: Corners
     label: int
     id: int
     mask: MaskPiece | None
@@ -82,7 +82,7 @@ class Frame:
         return height, width
 
     @property
-    def boxes(self) -> list[Box]:
+    def boxes(self) -> list[Corners]:
         """The instances' boxes."""
         return [instance.box for instance in self.instances]
 
@@ -173,7 +173,7 @@ class _VisiblePart(NamedTuple):
         share: visible fraction of the box, 0..1; 1 if there is a mask.
     """
 
-    box: Box
+    box: Corners
     mask: MaskPiece | None
     share: float
 
@@ -223,23 +223,23 @@ def _visible_mask(
     return _VisiblePart(view.box(box) if whole else piece.box(), piece, 1.0)
 
 
-def _intersect(box: Box, other: Box) -> Box:
+def _intersect(box: Corners, other: Corners) -> Corners:
     """The intersection of ``box`` and ``other``, with zero area if they do not overlap."""
     x0, y0 = max(box[0], other[0]), max(box[1], other[1])
     return x0, y0, max(min(box[2], other[2]), x0), max(min(box[3], other[3]), y0)
 
 
-def _area(box: Box) -> float:
+def _area(box: Corners) -> float:
     return (box[2] - box[0]) * (box[3] - box[1])
 
 
-def fill_box(box: Box) -> MaskPiece:
+def fill_box(box: Corners) -> MaskPiece:
     """The pixels whose centres are in ``box``, xyxy in pixels of the view; may be empty."""
     x0, y0, x1, y1 = (int(np.ceil(side - 0.5)) for side in box)
     return MaskPiece(np.ones((y1 - y0, x1 - x0), np.uint8), y0, x0)
 
 
-def _covers(view: View, box: Box) -> bool:
+def _covers(view: View, box: Corners) -> bool:
     """Whether ``box`` is completely inside the view's window."""
     x0, y0, x1, y1 = box
     return view.left <= x0 and view.top <= y0 and x1 <= view.right and y1 <= view.bottom

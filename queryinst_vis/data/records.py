@@ -19,7 +19,7 @@ from queryinst_vis.formats.findings import refuse_faults
 from queryinst_vis.formats.names import list_names, nearest_name, refuse_outside
 from queryinst_vis.formats.reading import read_annotations
 
-Box = tuple[float, float, float, float]
+Corners = tuple[float, float, float, float]
 """``(x0, y0, x1, y1)`` in pixels."""
 
 _THREADS = 16
@@ -41,7 +41,7 @@ class Instance:
 
     id: int
     label: int
-    box: Box | None
+    box: Corners | None
     segmentation: Any | None
 
 
@@ -205,7 +205,7 @@ def _missing(folder: str, names: list[str]) -> list[str]:
     return [name for name in names if not os.path.isfile(os.path.join(folder, name))]
 
 
-def to_xyxy(box: list[float] | None) -> Box | None:
+def to_xyxy(box: list[float] | None) -> Corners | None:
     """Convert COCO's ``[x, y, width, height]`` to xyxy; None for a missing or empty box."""
     if not has_area(box):
         return None

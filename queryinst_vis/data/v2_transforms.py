@@ -16,7 +16,7 @@ from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional
 
 from queryinst_vis.data.frames import Frame, MaskPiece, VisibleInstance, fill_box
-from queryinst_vis.data.records import Box
+from queryinst_vis.data.records import Corners
 from queryinst_vis.errors import InputError, first_line
 from queryinst_vis.utils.plugins import suggest
 
@@ -200,8 +200,8 @@ def _to_frame(sample: Sample, before: Frame) -> Frame:
 
 
 def _shape(
-    box: Box, mask: np.ndarray, before: VisibleInstance | None
-) -> tuple[Box, MaskPiece | None] | None:
+    box: Corners, mask: np.ndarray, before: VisibleInstance | None
+) -> tuple[Corners, MaskPiece | None] | None:
     """Box and mask of a transformed instance, or None if it is no longer visible.
 
     Args:
@@ -219,7 +219,7 @@ def _shape(
     return piece.box(), piece
 
 
-def _corners(boxes: torch.Tensor, height: int, width: int) -> list[Box]:
+def _corners(boxes: torch.Tensor, height: int, width: int) -> list[Corners]:
     """Convert boxes in any torchvision format to xyxy, clipped to the image."""
     if isinstance(boxes, tv_tensors.BoundingBoxes):
         boxes = functional.convert_bounding_box_format(boxes, new_format="XYXY")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from queryinst_vis.data.records import Box, ImageRecord, Instance, TrainingSet, to_xyxy
+from queryinst_vis.data.records import Corners, ImageRecord, Instance, TrainingSet, to_xyxy
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class TrackRecord:
 
     id: int
     label: int
-    boxes: list[Box | None]
+    boxes: list[Corners | None]
     segmentations: list[Any | None]
 
     def at(self, index: int) -> Instance | None:

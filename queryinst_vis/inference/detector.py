@@ -27,9 +27,8 @@ from queryinst_vis.models.queryinst import QueryInst
 from queryinst_vis.models.suppression import OVERLAPS
 from queryinst_vis.structures import Detections, Embedding
 from queryinst_vis.utils.device import plain_defaults
-from queryinst_vis.utils.images import ImageLike, to_array
+from queryinst_vis.utils.images import ImageLike, Size, to_array
 
-Size = tuple[int, int]
 AnyImage = TypeVar("AnyImage", bound=ImageLike)
 
 EXPORTED = {".onnx": load_onnx_model, ".xml": load_openvino_model}

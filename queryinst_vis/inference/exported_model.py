@@ -17,8 +17,8 @@ from queryinst_vis.data.transforms import padded_size
 from queryinst_vis.errors import InputError
 from queryinst_vis.models.queryinst import QueryInstOutput, gather_rows
 from queryinst_vis.structures import StageOutput
+from queryinst_vis.utils.images import Size
 
-Size = tuple[int, int]
 Shape = tuple[int, int, int, int]
 
 

@@ -14,8 +14,7 @@ from torch import Tensor
 
 from queryinst_vis.errors import InputError
 from queryinst_vis.structures import Detections, Target
-
-Size = tuple[int, int]
+from queryinst_vis.utils.images import Size
 
 
 class Sample(Protocol):

@@ -40,7 +40,8 @@ def train(
 
     A step is one update of the weights, from ``accumulate`` batches of every process. Its random
     numbers depend only on the seed, the step and the rank, so a resumed run ends with exactly the
-    same weights as an uninterrupted one.
+    same weights as an uninterrupted one; on GPUs up to rounding, since some of their operators add
+    in any order.
 
     Args:
         config: model, data and training recipe.

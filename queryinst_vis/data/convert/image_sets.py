@@ -7,10 +7,8 @@ from typing import Any, NamedTuple
 
 from pycocotools import mask as coco_mask
 
+from queryinst_vis.data.records import Corners
 from queryinst_vis.masks import RLE
-
-Corners = tuple[float, float, float, float]
-"""``(x0, y0, x1, y1)`` in pixels."""
 
 
 class LabelledInstance(NamedTuple):
