@@ -17,6 +17,7 @@ from queryinst_vis.drawing import DrawingStyle, Overlay
 from queryinst_vis.evaluation.frame_errors import FrameErrors, frame_errors
 from queryinst_vis.formats.annotation_set import Video
 from queryinst_vis.formats.video_set import MaskTrack, VideoTracks
+from queryinst_vis.utils.images import encode_jpeg
 from queryinst_vis.video.writer import VideoWriter
 from queryinst_vis.visualization.contact_sheet import write_caption
 
@@ -200,8 +201,7 @@ def _encode(pictures: Iterator[np.ndarray], is_video: bool) -> tuple[str, int]:
     width = 0
     if not is_video:
         picture = next(pictures)
-        _, encoded = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-        return base64.b64encode(encoded.tobytes()).decode(), picture.shape[1]
+        return base64.b64encode(encode_jpeg(picture, 95)).decode(), picture.shape[1]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"
         with VideoWriter(path, FPS, crf=_CRF) as writer:

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from queryinst_vis.masks import RLE, resize_rle
+from queryinst_vis.utils.images import encode_jpeg
 
 SIDES = (960, 640, 480, 320)
 """Longer sides of the pictures in pixels, tried in this order; small videos are not upscaled."""
@@ -59,8 +60,7 @@ class _Shown:
         height, width = picture.shape[:2]
         self._instances = [instance.resized(height, width) for instance in instances]
         self._is_damaged = is_damaged
-        _, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-        self._jpeg = data.tobytes()
+        self._jpeg = encode_jpeg(picture, _QUALITY)
         text = json.dumps([instance.packed() for instance in self._instances])
         self.size = 4 * len(self._jpeg) // 3 + round(_ESCAPED * len(text)) + 32
 

@@ -6,13 +6,13 @@ import os
 from pathlib import Path
 from types import ModuleType
 
-import cv2
 import numpy as np
 
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.track_store import TrackStore
 from queryinst_vis.inference.outputs import OutputContext
 from queryinst_vis.inference.result import FrameResult
+from queryinst_vis.utils.images import encode_jpeg
 from queryinst_vis.utils.palette import track_colour
 
 _QUALITY = 90  # of JPEG
@@ -43,8 +43,8 @@ class RerunRecording:
         stream.set_time("frame", sequence=found.index)
         if found.seconds is not None:
             stream.set_time("time", duration=found.seconds)
-        _, jpeg = cv2.imencode(".jpg", found.frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-        image = rerun.EncodedImage(contents=jpeg.tobytes(), media_type="image/jpeg")
+        jpeg = encode_jpeg(found.frame, _QUALITY)
+        image = rerun.EncodedImage(contents=jpeg, media_type="image/jpeg")
         stream.log("video", image)
         ids = [] if detections.track_ids is None else detections.track_ids.tolist()
         classes = [_class_id(track_id) for track_id in ids]

@@ -13,7 +13,7 @@ from queryinst_vis.errors import InputError
 from queryinst_vis.evaluation.report import percent
 from queryinst_vis.formats.training_starts import STARTS_FILE, read_starts
 from queryinst_vis.report.page import Column, Table, data_uri, render_page, write_page
-from queryinst_vis.utils.images import read_image
+from queryinst_vis.utils.images import encode_jpeg, read_image
 from queryinst_vis.visualization.curves import Curve, curve_charts, read_curves
 
 _MAX_SHEETS = 10  # number of prediction sheets, evenly spaced over the training
@@ -192,10 +192,9 @@ def _picture(path: Path) -> str:
     while True:
         height = max(round(pixels.shape[0] * width / pixels.shape[1]), 1)
         small = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
-        small = cv2.cvtColor(small, cv2.COLOR_RGB2BGR)
-        _, encoded = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 80])
-        if encoded.size <= _SHEET_BYTES or width < 64:
-            return data_uri(encoded.tobytes(), "image/jpeg")
+        jpeg = encode_jpeg(small, 80)
+        if len(jpeg) <= _SHEET_BYTES or width < 64:
+            return data_uri(jpeg, "image/jpeg")
         width = width * 3 // 4
 
 

@@ -123,6 +123,24 @@ def read_image(path: str | Path, size: Size | None = None) -> np.ndarray:
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
 
 
+def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
+    """An ``(H, W, 3)`` uint8 RGB image as JPEG.
+
+    Args:
+        image: the image.
+        quality: 1 to 100 (best).
+
+    Raises:
+        InputError: JPEG cannot store so many pixels.
+    """
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    is_encoded, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not is_encoded:
+        height, width = image.shape[:2]
+        raise InputError(f"an image of {width}x{height} pixels cannot be encoded as JPEG")
+    return data.tobytes()
+
+
 def check_frame(frame: np.ndarray) -> None:
     """Raise an InputError for an array that is not ``(H, W, 3)`` uint8, or without pixels."""
     if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or not frame.size:

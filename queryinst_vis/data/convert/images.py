@@ -12,7 +12,7 @@ from PIL import Image
 from queryinst_vis.errors import InputError
 from queryinst_vis.masks import RLE, encode_rle
 from queryinst_vis.utils.files import natural_key
-from queryinst_vis.utils.images import IMAGE_SUFFIXES, Size, read_orientation
+from queryinst_vis.utils.images import IMAGE_SUFFIXES, Size, encode_jpeg, read_orientation
 
 JPEG_QUALITY = 95
 
@@ -69,11 +69,9 @@ def write_jpeg(path: Path, image: np.ndarray) -> None:
     Raises:
         InputError: the file cannot be written.
     """
-    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encoded.tobytes())
+        path.write_bytes(encode_jpeg(image, JPEG_QUALITY))
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}") from error
 

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from queryinst_vis.errors import InputError
 from queryinst_vis.formats.track_store import TrackStore
 from queryinst_vis.inference.outputs.output import OutputContext
 from queryinst_vis.inference.result import FrameResult
+from queryinst_vis.utils.images import encode_jpeg
 
 CROPS_PER_TRACK = 5
 
@@ -81,10 +81,7 @@ class Crops:
             kept.remove(rival)
             rival.path.unlink()
         path = self._folder / f"track{track_id:04d}_frame{frame:06d}.jpg"
-        written, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
-        if not written:
-            raise InputError(f"cannot encode a crop of track {track_id} in frame {frame}")
-        path.write_bytes(data.tobytes())
+        path.write_bytes(encode_jpeg(picture, 92))
         kept.append(_Crop(quality, frame, path))
 
 

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from queryinst_vis.review.frames import ReviewedFrames
+from queryinst_vis.utils.images import encode_jpeg
 
 _CACHE_SIZE = 64 << 20  # bytes
 _PREFETCHED = 3  # frames
@@ -77,8 +78,7 @@ class FrameImages:
         if width < image.shape[1]:
             height = max(1, round(image.shape[0] * width / image.shape[1]))
             image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-        _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-        jpeg = self._cache[index, width] = data.tobytes()
+        jpeg = self._cache[index, width] = encode_jpeg(image, _QUALITY)
         self._cached_bytes += len(jpeg)
         while self._cached_bytes > _CACHE_SIZE:
             self._cached_bytes -= len(self._cache.popitem(last=False)[1])
