@@ -269,3 +269,18 @@ def clip(request, tmp_path_factory):
         fragments = path.with_name("fragments.mp4")
         path = copy_stream(path, fragments, movflags="frag_keyframe+empty_moov")
     return path
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """The saved matplotlib figures, for checks without reading pixels."""
+    from matplotlib.figure import Figure
+
+    saved, save = [], Figure.savefig
+
+    def listen(figure, *arguments, **options):
+        saved.append(figure)
+        save(figure, *arguments, **options)
+
+    monkeypatch.setattr(Figure, "savefig", listen)
+    return saved

@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from matplotlib.figure import Figure
 from tiny import CLASSES, HEIGHT, WIDTH, draw_frame, tiny_config
 
 from queryinst_vis import cli
@@ -20,19 +19,6 @@ from queryinst_vis.models.build import build_model
 from queryinst_vis.structures import Detections
 from queryinst_vis.visualization.mask_features import draw_mask_features, principal_component
 from tests.closeness import assert_equal_to_rounding
-
-
-@pytest.fixture
-def figures(monkeypatch):
-    """The saved matplotlib figures, for checks without reading pixels."""
-    saved, save = [], Figure.savefig
-
-    def listen(figure, *arguments, **options):
-        saved.append(figure)
-        save(figure, *arguments, **options)
-
-    monkeypatch.setattr(Figure, "savefig", listen)
-    return saved
 
 
 def tiny_model(**mask):

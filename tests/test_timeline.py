@@ -5,7 +5,6 @@ import os
 import cv2
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.track_store import TrackStore
@@ -67,17 +66,6 @@ def test_rows_are_sorted_by_first_appearance(tmp_path):
     assert rows[2] < rows[1] < rows[0]
 
 
-@pytest.fixture
-def figures(monkeypatch):
-    """The figures that were drawn."""
-    drawn = []
-    save = Figure.savefig
-    monkeypatch.setattr(
-        Figure, "savefig", lambda self, *a, **k: (drawn.append(self), save(self, *a, **k))
-    )
-    return drawn
-
-
 def test_rows_and_both_axes_are_labelled(tmp_path, figures):
     timeline(tmp_path, store(track(3, range(100), label=1), track(8, range(9))), fps=25.0)
     axes = figures[0].axes[0]
@@ -134,15 +122,8 @@ def test_drawing_does_not_use_pyplot(tmp_path):
     assert plt.get_fignums() == before
 
 
-def test_bars_and_axes_follow_frame_numbers_and_timestamps(tmp_path, monkeypatch):
+def test_bars_and_axes_follow_frame_numbers_and_timestamps(tmp_path, figures):
     """Every tenth frame was processed, and the second half runs at half speed."""
-    figures = []
-    save = Figure.savefig
-    monkeypatch.setattr(
-        Figure,
-        "savefig",
-        lambda self, *args, **kwargs: (figures.append(self), save(self, *args, **kwargs)),
-    )
     tracks, rle = TrackStore(), encode_rle(np.ones((2, 2), dtype=bool))
     seconds = [7.0, 8.0, 9.0, 11.0, 13.0]
     for number, second in enumerate(seconds):

@@ -34,11 +34,6 @@ def test_first_frame_gives_every_detection_a_new_id():
     assert tracker.last_raw_ids.tolist() == [0, 1, 2]
 
 
-def test_objects_keep_their_ids_in_any_order_and_after_absence():
-    frames = [see(0, 1, 2), see(2, 0, shift=3), see(3, 1, shift=5), see(0, 1, 2, 3, shift=6)]
-    assert ids_of(Tracker(), frames) == [[0, 1, 2], [2, 0], [3, 1], [0, 1, 2, 3]]
-
-
 def test_an_empty_frame_only_advances_the_frame_counter():
     tracker = Tracker()
     tracker.update(see(0, 1))
