@@ -11,7 +11,7 @@ from data_support import HEIGHT, WIDTH, write_picture
 from PIL import ExifTags, Image, ImageOps
 
 from queryinst_vis.errors import InputError, InputWarning
-from queryinst_vis.utils.images import inspect_image, read_image, read_orientation
+from queryinst_vis.utils.images import encode_jpeg, inspect_image, read_image, read_orientation
 from queryinst_vis.utils.jpeg import JPEG_END, is_truncated
 
 
@@ -201,6 +201,33 @@ def test_an_image_with_several_frames_is_read_with_a_warning(tmp_path, suffix):
     frames[0].save(path, save_all=True, append_images=frames[1:])
     with pytest.warns(InputWarning, match=rf"a\.{suffix}: only the first of its 3 frames is read"):
         read_orientation(path)
+
+
+def test_a_damaged_further_page_does_not_matter(tmp_path):
+    path = tmp_path / "a.tif"
+    pages = [Image.fromarray(gradient())] * 4
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    data = path.read_bytes()
+    for cut in range(len(data) // 3, len(data), 97):
+        path.write_bytes(data[:cut])
+        try:
+            size = read_orientation(path).upright
+        except InputError as error:  # the first page is damaged, too
+            size = (24, 40)
+            assert "not a readable image" in str(error)
+        assert size == (24, 40)
+
+
+def test_further_pictures_of_a_photo_are_no_frames(tmp_path, recwarn):
+    picture = Image.fromarray(gradient())
+    picture.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[picture])
+    assert read_orientation(tmp_path / "a.jpg").upright == (24, 40)
+    assert not recwarn.list
+
+
+def test_an_image_beyond_the_limits_of_jpeg_is_refused():
+    with pytest.raises(InputError, match="70000x1 pixels cannot be encoded as JPEG"):
+        encode_jpeg(np.zeros((1, 70_000, 3), np.uint8), 90)
 
 
 def test_an_image_with_too_many_pixels_is_refused_by_their_number(tmp_path, monkeypatch):

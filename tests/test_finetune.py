@@ -104,6 +104,8 @@ def test_yolo_data_outside_its_folder_is_not_read(tmp_path, train, message):
     ("text", "message"),
     [
         ("names: {1: box, 2: crate}", "from 0 without gaps"),
+        ("names: box", "'names' must list the classes"),
+        ("names:", "'names' must list the classes"),
         ("names: {0: box, 2: crate}", "from 0 without gaps"),
         ("names: [box, crate]\nkpt_shape: [17, 3]", "keypoints"),
     ],
@@ -139,6 +141,7 @@ def test_yolo_labels_of_subfolders_are_read_and_those_without_an_image_counted(t
         ("x 0.5 0.5 0.1 0.1", r"line 2: not readable as YOLO"),
         ("0 0.5 nan 0.1 0.1", r"line 2: not readable as YOLO"),
         ("2 0.5 0.5 0.1 0.1", r"line 2: class 2 is not in 'names', which has 2"),
+        ("0 .5 .5 -.1 .1", r"line 2: its box has a negative size"),
         ("0 9 9 9.1 9 9 9.1", r"line 2: .*beyond the frame"),
     ],
 )

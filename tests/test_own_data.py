@@ -14,7 +14,7 @@ from queryinst_vis import cli
 from queryinst_vis.checkpoints.weights import save_weights
 from queryinst_vis.config import Config, DatasetConfig, load_config
 from queryinst_vis.data.convert.own_data import read_own_data
-from queryinst_vis.errors import InputError
+from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.formats.annotation_set import open_set
 from queryinst_vis.models.build import build_model
 from queryinst_vis.training.finetune import finetune, finetune_config
@@ -271,3 +271,15 @@ def test_an_image_that_occurs_twice_in_cvat_is_refused(tmp_path):
     (folder / "annotations.xml").write_text(text.replace('name="1.png"', 'name="0.png"'))
     with pytest.raises(InputError, match=r"images/0\.png"):
         read_own_data(folder)
+
+
+def test_objects_in_a_single_image_leave_none_for_validation(tmp_path, weights):
+    data = write_labelme(tmp_path / "data")
+    content = json.loads((data / "1.json").read_text())
+    (data / "1.json").write_text(json.dumps({**content, "shapes": []}))
+    with pytest.warns(InputWarning, match="training needs the only image with objects"):
+        finetune(weights, data, tmp_path / "run", SHORT, devices=1)
+    assert load_config(tmp_path / "run" / "config.yaml").data.val.annotations is None
+    with pytest.raises(InputError, match="devices 0: must be at least 1"):
+        finetune(weights, data, tmp_path / "again", SHORT, devices=0)
+    assert not (tmp_path / "again").exists()

@@ -36,12 +36,12 @@ def run_ray(
         InputError: Ray is not installed, the cluster cannot be reached or fails, or
             ``MAX_START_FAILURES`` consecutive workers died before taking a video.
     """
+    if run.device not in (*ANY_GPU, "cpu"):
+        raise InputError(
+            f"--device {run.device}: Ray assigns a GPU to each worker; choose auto, cuda or cpu"
+        )
     ray = _start(address)
     try:
-        if run.device not in (*ANY_GPU, "cpu"):
-            raise InputError(
-                f"--device {run.device}: Ray assigns a GPU to each worker; choose auto, cuda or cpu"
-            )
         has_gpus = run.device in ANY_GPU and ray.cluster_resources().get("GPU", 0) > 0
         resources: dict[str, Any] = {"num_gpus": 1} if has_gpus else {"num_cpus": run.threads}
         if workers is None:

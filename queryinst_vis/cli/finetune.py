@@ -62,7 +62,8 @@ def add(commands: Commands) -> None:
         type=fraction,
         metavar="F",
         help="fraction of the data held out for validation, selected by a hash of the names "
-        "(default: 0.2 for fewer than 500 images, otherwise 0.1; 0: none)",
+        "(default: 0.2 for fewer than 500 images, otherwise 0.1; 0: none); also replaces the "
+        "validation set of DATA, if any",
     )
     add_run(parser)
     add_devices(parser)

@@ -50,7 +50,8 @@ def covered_share(region: Tensor, boxes: Tensor) -> Tensor:
         boxes: ``(..., 4)`` xyxy in pixels of the region; may extend beyond it.
 
     Returns:
-        ``(...)`` float64 in 0..1; 0 for boxes with no area inside the image.
+        ``(...)`` float64 in 0..1 (float32 on Apple's GPUs); 0 for boxes with no area inside the
+        image.
     """
     device = boxes.device
     if device.type == "mps":

@@ -73,6 +73,7 @@ def finetune(
     """
     work_dir = Path(work_dir)
     check_run(work_dir, resume=False)
+    processes = nodes * processes_per_node(devices)
     data = data if isinstance(data, OwnData) else read_own_data(data)
     if not isinstance(validation, OwnData | None):
         validation = read_own_data(validation)
@@ -84,7 +85,6 @@ def finetune(
     if held_out is None:  # otherwise, the part of the training set replaces the data's own
         validation = validation or data.validation
     parts = _write_data(data, validation, held_out, work_dir / "data")
-    processes = nodes * processes_per_node(devices)
     config = finetune_config(config, path, *parts, overrides, processes)
     train(config, work_dir, devices=devices, nodes=nodes, base=base)
 
@@ -180,16 +180,14 @@ def _write_data(
     elif held_out == 0:
         train_data, val_data, val_set = whole.content, None, DatasetConfig()
     elif len(set(sequences_of(whole).values())) < 2:
-        warnings.warn(
-            f"{data.kind}: a single {whole.kind} cannot be split: there is no validation and no "
-            "early stopping; give a validation set with --val",
-            InputWarning,
-            stacklevel=3,
-        )
+        _warn_no_validation(data, f"a single {whole.kind} cannot be split")
         train_data, val_data, val_set = whole.content, None, DatasetConfig()
     else:
         fraction = held_out or (0.2 if len(whole.videos) < SMALL_SET else 0.1)
         train_data, val_data = split_set(whole, fraction)
+        if all(entry.get("iscrowd") for entry in val_data["annotations"]):
+            _warn_no_validation(data, f"training needs the only {whole.kind} with objects")
+            train_data, val_data, val_set = whole.content, None, DatasetConfig()
     samples = sum(len(video.get("file_names", [0])) for video in train_data[f"{whole.kind}s"])
     with files_together():
         write_json_atomically(folder / "train.json", train_data)
@@ -201,6 +199,15 @@ def _write_data(
         f"for validation, in {folder}; classes: {list_names(classes)}"
     )
     return classes, samples, train_set, val_set
+
+
+def _warn_no_validation(data: OwnData, reason: str) -> None:
+    warnings.warn(
+        f"{data.kind}: {reason}: there is no validation and no early stopping; give a validation "
+        "set with --val",
+        InputWarning,
+        stacklevel=4,
+    )
 
 
 def _open(data: OwnData) -> AnnotationSet:

@@ -45,8 +45,6 @@ def launch(devices: str | int = "auto", nodes: int = 1, precision: str = "32-tru
         choices = ", ".join((AUTO, *PRECISIONS))
         raise InputError(f"train.precision '{precision}': choose one of {choices}")
     count = processes_per_node(devices)
-    if count < 1:
-        raise InputError(f"--devices {devices}: must be at least 1")
     strategy = DDPStrategy(timeout=NODE_TIMEOUT) if nodes > 1 else "auto"
     try:
         fabric = Fabric(
@@ -96,15 +94,18 @@ def processes_per_node(devices: str | int) -> int:
     """The number of processes on each node; ``devices`` as for ``launch``.
 
     Raises:
-        InputError: not a number.
+        InputError: not a positive number.
     """
     if devices == "auto":
         accelerators = torch.accelerator.device_count() if torch.accelerator.is_available() else 1
         return int(os.environ.get("LOCAL_WORLD_SIZE", accelerators))
     try:
-        return int(devices)
+        count = int(devices)
     except ValueError as error:
         raise InputError(f"devices '{devices}': expected a number or 'auto'") from error
+    if count < 1:
+        raise InputError(f"--devices {devices}: must be at least 1")
+    return count
 
 
 def reduce(fabric: Fabric, values: Tensor, operation: Literal["mean", "sum"]) -> Tensor:

@@ -277,8 +277,7 @@ def _orientation(data: bytes, stored: Size) -> Orientation:
 
 def _parse_header(source: str | Path | io.BytesIO, warn: bool = False) -> Orientation:
     with Image.open(source) as image:
-        frames = getattr(image, "n_frames", 1)
-        if warn and frames > 1 and image.format in _ANIMATED:
+        if warn and (frames := _frame_count(image)) > 1:
             warnings.warn(
                 f"image {source}: only the first of its {frames} frames is read; convert it to a "
                 "video or to separate images",
@@ -289,3 +288,13 @@ def _parse_header(source: str | Path | io.BytesIO, warn: bool = False) -> Orient
         exif = 1 if image.format == "TIFF" else image.getexif().get(ExifTags.Base.Orientation)
         width, height = image.size
     return Orientation((height, width), exif if isinstance(exif, int) and 1 <= exif <= 8 else 1)
+
+
+def _frame_count(image: Image.Image) -> int:
+    """The number of frames of an animation or pages; 1 if they cannot be counted."""
+    if image.format not in _ANIMATED:
+        return 1
+    try:
+        return getattr(image, "n_frames", 1)
+    except Exception:  # Pillow raises many types for damaged files, whose first frame may be whole
+        return 1

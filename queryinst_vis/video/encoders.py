@@ -93,5 +93,6 @@ def fault_of(name: str, size: tuple[int, int]) -> str | None:
     try:
         context.open()
     except av.FFmpegError as error:
-        return f"it does not work on this machine ({error.strerror})"
+        width, height = size
+        return f"it does not encode {width}x{height} pixels on this machine ({error.strerror})"
     return None

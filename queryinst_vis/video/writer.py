@@ -38,7 +38,7 @@ class VideoWriter:
         pixel_aspect: pixel aspect ratio, width / height; may be set until the first frame.
         is_endless: write fragments; None: only without ``fps``.
         audio: audio of the frames, closed together with the video; None: a silent video.
-        encoder: a key of ``ENCODERS``.
+        encoder: a key of ``ENCODERS``, or ``"auto"``: the first that encodes this frame size.
 
     Raises:
         InputError: the encoder does not work on this machine, the file cannot be written, or no

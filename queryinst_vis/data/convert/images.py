@@ -15,6 +15,7 @@ from queryinst_vis.utils.files import natural_key
 from queryinst_vis.utils.images import IMAGE_SUFFIXES, Size, encode_jpeg, read_orientation
 
 JPEG_QUALITY = 95
+_SUFFIXES = IMAGE_SUFFIXES - {".exr", ".hdr"}  # Pillow reads the size of the others
 
 
 def subfolders(folder: Path, what: str) -> list[Path]:
@@ -34,7 +35,7 @@ def subfolders(folder: Path, what: str) -> list[Path]:
 def image_files(folder: Path, recursive: bool = False) -> list[Path]:
     """The image files of a folder, optionally including subfolders, in natural order."""
     files = folder.rglob("*") if recursive else folder.iterdir()
-    return sorted((f for f in files if f.suffix.lower() in IMAGE_SUFFIXES), key=natural_key)
+    return sorted((f for f in files if f.suffix.lower() in _SUFFIXES), key=natural_key)
 
 
 def image_size(path: Path, annotated: Size | None = None) -> Size:

@@ -104,7 +104,7 @@ def _read_label(
         label = int(words[0])
         values = np.array([float(word) for word in words[1:]])
     except ValueError as error:
-        raise InputError(f"{where}: not readable as YOLO ({first_line(error)})") from error
+        raise InputError(f"{where}: not readable as YOLO ({first_line(error):.80})") from error
     if len(words) < min(_BOX_WORDS) or not np.isfinite(values).all():
         raise InputError(f"{where}: not readable as YOLO; expected a class and a box or polygon")
     if not 0 <= label < len(classes):
@@ -112,6 +112,8 @@ def _read_label(
     rle = None
     if len(words) in _BOX_WORDS:
         centre, sides = values[:2], values[2:4]
+        if (sides < 0).any():
+            raise InputError(f"{where}: its box has a negative size")
         corners = np.stack([centre - sides / 2, centre + sides / 2]) * (width, height)
     else:
         pairs = values[: len(values) // 2 * 2]  # a score may follow
@@ -162,10 +164,13 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: not readable as YAML ({first_line(error)})") from error
+        reason = " ".join(str(error).split())  # the line is not on the first line of the message
+        raise InputError(f"{path}: not readable as YAML ({reason:.200})") from error
     if not isinstance(values, dict) or "names" not in values:
         raise InputError(f"{path}: is not a YOLO data.yaml: 'names' is missing")
     names = values["names"]
+    if not isinstance(names, list | dict):
+        raise InputError(f"{path}: 'names' must list the classes, it is {names!r:.60}")
     if isinstance(names, dict) and set(names) != set(range(len(names))):
         raise InputError(
             f"{path}: 'names' must number the classes from 0 without gaps; it has "

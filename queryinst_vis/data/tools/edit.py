@@ -265,7 +265,7 @@ class _SequenceNumbers:
         video_of: dict[int, int] = {}
         for image in images:
             old = image.get("video_id")
-            if isinstance(old, int | str):
+            if isinstance(old, int | float | str):
                 place = posixpath.dirname(image["file_name"]), old
                 if old not in numbers:
                     self._count += place not in self._in_folders

@@ -34,7 +34,7 @@ class OutputContext:
         origin: hash of the source's origin, by which a later run recognises its own files.
         run: the settings to record.
         style: what is drawn for each instance.
-        encoder: video encoder, of ``video.encoders.ENCODERS``.
+        encoder: video encoder, as for ``VideoWriter``.
         stack: for resources of outputs; closed when the run ends or fails.
         stages: returns the seconds spent in each stage so far, and the ``total``.
     """

@@ -37,7 +37,7 @@ class OutputPlan:
     Attributes:
         options: as given.
         run: the settings to record.
-        encoder: the video encoder, with ``"auto"`` resolved.
+        encoder: the video encoder, as for ``VideoWriter``.
         files: all files, in the order of ``kinds``; the last one is ``run_file``.
         about: a short description of each file.
         run_file: provenance of the others, see ``run_record``.

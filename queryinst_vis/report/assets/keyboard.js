@@ -15,7 +15,8 @@ class Keyboard {
     // After a click, the space bar plays instead of repeating the click. The element has the focus
     // only after this event, a label's once it has been clicked.
     document.addEventListener("pointerup", () => setTimeout(() => {
-      if (document.activeElement?.matches(PRESSED)) document.activeElement.blur();
+      const focused = document.activeElement;
+      if (focused?.matches(PRESSED) && !focused.closest("dialog")) focused.blur();
     }));
   }
 

@@ -9,29 +9,31 @@ class Queue {
   constructor(review) {
     Object.assign(this, { review, player: review.player, list: [], at: 0 });
     this.edited = new Set(); // tracks edited since the list was requested
+    this.loads = 0;
     review.addEventListener("edit", ({ detail }) => this._drop(detail));
   }
 
   async load() {
+    const turn = ++this.loads;
     this.edited.clear();
     try {
-      this.list = await (await request("suggestions")).json();
+      const list = await (await request("suggestions")).json();
+      if (turn !== this.loads) return; // requested again in the meantime
+      this.list = list;
     } catch (error) {
       setStatus(error.message, true);
     }
-    this._drop([...this.edited]);
-    this.update(true);
+    this._drop([]);
   }
 
-  /** Drop suggestions for tracks that have been edited: they may no longer apply. */
+  /** Drop suggestions for tracks that have been edited, since they may no longer apply. */
   _drop(tracks) {
     for (const track of tracks) this.edited.add(track);
-    const { current } = this;
     const isValid = ({ crops }) => crops.every(({ track }) => !this.edited.has(track));
     const before = this.list.slice(0, this.at).filter(isValid).length;
     this.list = this.list.filter(isValid);
     this.at = Math.min(before, Math.max(0, this.list.length - 1));
-    if (this.current !== current) this.update(true);
+    this.update(true);
   }
 
   get current() {
