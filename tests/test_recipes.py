@@ -179,6 +179,7 @@ PARAMETERS = {
     "people": slim_lite2(1, 50, stages=4),
     "people_image": slim_lite2(1, 50, stages=4, track=False),
     "people_free_image": slim_lite2(1, 50, stages=4, track=False),
+    "people_free": slim_lite2(1, 50, stages=4),
     "local/tiny_coco": slim(80, 30, track=False),
     "local/mots_vis": slim(1, 30),
 }

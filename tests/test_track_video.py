@@ -65,12 +65,11 @@ def test_user_overrides_take_precedence_over_defaults(video, out, loaded):
     )
     [(weights, device, given, max_size)] = loaded
     assert (weights, device, max_size) == ("some_weights", "cpu", 320)
-    assert given == [
-        "tracking.max_tracks=1000",
-        "tracking.cut_threshold=4",
-        *overrides,
-        "inference.score_threshold=0.45",
-    ]
+    assert given == [*overrides, "inference.score_threshold=0.45"]
+    tracking = track.load_tracker(
+        TrackOptions("people", overrides=overrides)
+    ).detector.config.tracking
+    assert (tracking.rule, tracking.max_tracks, tracking.cut_threshold) == ("query", 7, 4)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from queryinst_vis.drawing import DEFAULT_STYLE, NOTHING_HIDDEN, DrawingStyle, Redaction
-from queryinst_vis.inference.any_detector import AnyDetector, load_detector
+from queryinst_vis.inference.any_detector import AnyDetector, is_weights, load_detector
 from queryinst_vis.inference.detector import Detector
 from queryinst_vis.inference.filters import for_showing
 from queryinst_vis.inference.options import DEFAULT_SAVE, TrackOptions
@@ -206,7 +206,8 @@ def load_tracker(options: TrackOptions, device: str = "auto") -> VideoTracker:
     if options.conf is not None:
         overrides.append(f"inference.score_threshold={options.conf}")
     detector = load_detector(options.weights, device, overrides, options.max_size)
-    if isinstance(detector, Detector):  # custom detectors choose their own threshold
+    if is_weights(options.weights) or isinstance(options.weights, Detector):
+        # custom detectors choose their own threshold
         detector = for_showing(detector, overrides)
     given = {text.partition("=")[0] for text in overrides}
     tracking = detector.config.tracking
