@@ -143,7 +143,8 @@ def import_pyarrow() -> pa:
         import pyarrow
     except ModuleNotFoundError as error:
         raise InputError(
-            "Parquet files need pyarrow, which is not installed: pip install pyarrow"
+            "Parquet files need pyarrow, which is not installed: "
+            "pip install 'queryinst-vis[parquet]'"
         ) from error
     return pyarrow
 

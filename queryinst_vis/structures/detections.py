@@ -199,7 +199,8 @@ class Detections:
             import pandas as pd
         except ModuleNotFoundError as error:
             raise InputError(
-                "to_dataframe() needs pandas, which is not installed: pip install pandas"
+                "to_dataframe() needs pandas, which is not installed: "
+                "pip install 'queryinst-vis[tables]'"
             ) from error
         return pd.DataFrame(self.columns())
 
