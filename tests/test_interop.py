@@ -167,6 +167,14 @@ def test_models_unknown_to_mmdetection_are_refused_on_export(tmp_path, resnet18_
     refuse(path, tmp_path / "lite0.pth", r"backbone\.body\.blocks\.\S+: has no counterpart")
 
 
+def model_with_backbone(name):
+    config = Config()
+    config.model.classes = ["person"]
+    config.model.channels, config.model.num_stages = 32, 1
+    config.model.backbone.name = name
+    return build_model(config)
+
+
 @pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "tf_efficientnet_lite2"])
 def test_efficientnet_lite_is_converted_to_timm_backbone_weights(tmp_path, name):
     torch.manual_seed(0)
@@ -179,11 +187,7 @@ def test_efficientnet_lite_is_converted_to_timm_backbone_weights(tmp_path, name)
     torch.save(theirs, tmp_path / "lite.pth")
     line = convert_checkpoint(tmp_path / "lite.pth", tmp_path / "lite.safetensors")
     assert f"timm's {name}, " in line
-    config = Config()
-    config.model.classes = ["person"]
-    config.model.channels, config.model.num_stages = 32, 1
-    config.model.backbone.name = name
-    model = build_model(config)
+    model = model_with_backbone(name)
     load_backbone_weights(model, tmp_path / "lite.safetensors")
     image = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
@@ -200,11 +204,7 @@ def test_backbone_weights_in_the_names_of_timm_fit_models_whose_parts_timm_renam
     network = timm.create_model(name)
     assert "stages.0.blocks.0.conv_dw.weight" in network.state_dict()
     save_file(network.state_dict(), tmp_path / "whole.safetensors")
-    config = Config()
-    config.model.classes = ["person"]
-    config.model.channels, config.model.num_stages = 32, 1
-    config.model.backbone.name = name
-    model = build_model(config)
+    model = model_with_backbone(name)
     load_backbone_weights(model, tmp_path / "whole.safetensors")
     assert torch.equal(
         model.backbone.body.stages_3.blocks[1].conv_dw.weight,

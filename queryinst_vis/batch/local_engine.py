@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from queryinst_vis.batch.dispatcher import Dispatcher, Event, Outcome
-from queryinst_vis.batch.options import ANY_GPU, RunOptions, Video
+from queryinst_vis.batch.options import ANY_GPU, RunOptions, Video, is_single_device
 from queryinst_vis.batch.processes import end_with_parent
 from queryinst_vis.batch.worker import Worker
 from queryinst_vis.errors import InputError, InputWarning
@@ -34,7 +34,7 @@ def default_workers(threads: int, device: str) -> int:
     """One worker per GPU, or without GPUs one per ``threads`` cores; one for a single device."""
     if device in ANY_GPU and torch.cuda.is_available():
         return torch.cuda.device_count()
-    if device not in (*ANY_GPU, "cpu"):
+    if is_single_device(device):
         return 1
     return max(1, available_cores() // threads)
 

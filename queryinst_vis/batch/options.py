@@ -12,7 +12,12 @@ from queryinst_vis.video.decoders import PYAV
 from queryinst_vis.video.frames import Selection
 
 ANY_GPU = ("auto", "cuda")
-"""Values of ``--device`` that do not name a single GPU."""
+"""Values of ``--device`` that assign one GPU to each worker, if there are any."""
+
+
+def is_single_device(device: str) -> bool:
+    """Whether ``--device`` names one GPU or another accelerator, which workers would share."""
+    return device not in (*ANY_GPU, "cpu")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from queryinst_vis.batch.dispatcher import Dispatcher, Event, Outcome, Pending
 from queryinst_vis.batch.local_engine import MAX_START_FAILURES, set_up_worker
-from queryinst_vis.batch.options import ANY_GPU, RunOptions, Video
+from queryinst_vis.batch.options import ANY_GPU, RunOptions, Video, is_single_device
 from queryinst_vis.batch.worker import Worker
 from queryinst_vis.errors import InputError, first_line
 
@@ -36,7 +36,7 @@ def run_ray(
         InputError: Ray is not installed, the cluster cannot be reached or fails, or
             ``MAX_START_FAILURES`` consecutive workers died before taking a video.
     """
-    if run.device not in (*ANY_GPU, "cpu"):
+    if is_single_device(run.device):
         raise InputError(
             f"--device {run.device}: Ray assigns a GPU to each worker; choose auto, cuda or cpu"
         )

@@ -16,7 +16,7 @@ from av.video.reformatter import Colorspace
 from queryinst_vis.errors import InputError
 from queryinst_vis.utils.files import atomic_path
 from queryinst_vis.video.audio import SourceAudio
-from queryinst_vis.video.encoders import ENCODERS, X264, find_encoder, set_up
+from queryinst_vis.video.encoders import AUTO, ENCODERS, X264, find_encoder, set_up
 
 _CLOCK = 90_000  # ticks per second for frames with individual times
 _USUAL_RATE = 30  # frame rate for x264 if frames have individual times
@@ -150,7 +150,9 @@ class VideoWriter:
             self._finish()
 
     def _add_stream(self, width: int, height: int) -> av.VideoStream:
-        encoder = find_encoder(self._encoder, (width, height))
+        encoder = self._encoder
+        if encoder == AUTO:
+            encoder = find_encoder(AUTO, (width, height))
         options = ENCODERS[encoder].options(self._crf)
         if self._rate is None:
             # no B-frames: fragments do not support reordering, and with variable times an index

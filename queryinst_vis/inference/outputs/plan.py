@@ -15,7 +15,7 @@ from queryinst_vis.inference.outputs.kinds import OUTPUTS
 from queryinst_vis.inference.outputs.output import Output, OutputContext, OutputKind
 from queryinst_vis.inference.outputs.run_file import RunSettings
 from queryinst_vis.utils.files import atomic_folder, atomic_path, shortened
-from queryinst_vis.video.encoders import find_encoder
+from queryinst_vis.video.encoders import AUTO, find_encoder
 from queryinst_vis.video.source import Source, is_repeatable
 from queryinst_vis.visualization.timeline import read_origin
 
@@ -76,7 +76,7 @@ class OutputPlan:
         self.files = tuple(self.about)
         writes_videos = any(path.suffix == ".mp4" for path in self.files)
         self.encoder = options.encoder
-        if writes_videos:
+        if writes_videos and self.encoder != AUTO:  # which the frame size decides
             find_encoder(self.encoder)  # before any work
         if Path(source.origin).resolve() in {path.resolve() for path in self.files}:
             raise InputError(
