@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from queryinst_vis.checkpoints.weights import StateDict
+from queryinst_vis.models.deformable import is_offset
 
 STAGE = re.compile(r"(stages|mask_heads)\.(\d+)\.")
 BACKBONE = "backbone."
@@ -22,7 +23,7 @@ def has_backbone_of(state: StateDict, weights: StateDict) -> bool:
     return all(
         name in weights and weights[name].shape == value.shape
         for name, value in state.items()
-        if name.startswith(BACKBONE) and (".offset." not in name or name in weights)
+        if name.startswith(BACKBONE) and (name in weights or not is_offset(name))
     )
 
 

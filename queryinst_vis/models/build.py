@@ -20,6 +20,7 @@ from queryinst_vis.errors import InputError
 from queryinst_vis.models.backbone import Backbone
 from queryinst_vis.models.box_stage import BoxStage
 from queryinst_vis.models.boxes import PROPOSAL_LAYOUTS, draw_proposals
+from queryinst_vis.models.deformable import is_offset
 from queryinst_vis.models.mask_head import NORMS, MaskHead
 from queryinst_vis.models.mask_queries import MaskQueries
 from queryinst_vis.models.neck import FPN
@@ -92,8 +93,7 @@ def load_backbone_weights(model: QueryInst, path: str | Path) -> None:
     weights = _read_tensors(Path(path))
     weights |= {_PART.sub(r"\1_\2.", key, count=1): value for key, value in weights.items()}
     expected = model.backbone.body.state_dict()
-    # the offsets of deformable convolutions are trained from zero
-    expected = {key: value for key, value in expected.items() if ".offset." not in key}
+    expected = {key: value for key, value in expected.items() if not is_offset(key)}
     wrong = [
         key
         for key, value in expected.items()

@@ -71,3 +71,8 @@ def make_deformable(body: nn.Module, stage: int, name: str) -> None:
         )
     for block in blocks:
         block.conv2 = ModulatedDeformConv(block.conv2)
+
+
+def is_offset(name: str) -> bool:
+    """Whether a weight predicts offsets: trained from zero, it may be missing in other files."""
+    return ".offset." in name
